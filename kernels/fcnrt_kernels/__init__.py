@@ -1,0 +1,12 @@
+"""Triton kernels of the FCN decoder, each with a torch twin that defines what it computes.
+
+Inference only: none of the ops has a derivative.
+"""
+
+from __future__ import annotations
+
+from fcnrt_kernels.score_upsample_add import score_upsample_add
+from fcnrt_kernels.upsample_argmax import upsample_argmax
+from fcnrt_kernels.upsample_crop import upsample_crop
+
+__all__ = ["score_upsample_add", "upsample_argmax", "upsample_crop"]

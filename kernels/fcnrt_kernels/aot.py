@@ -1,0 +1,161 @@
+"""Compile a kernel for a GPU that is not here, and see what it takes: registers, spills, shared memory, instructions.
+
+Needs Triton and the NVIDIA tools that its Linux wheel ships with; no GPU and no driver.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
+SHARED_MEMORY: Mapping[int, int] = {
+    80: 163 << 10,
+    86: 99 << 10,
+    89: 99 << 10,
+    90: 227 << 10,
+    100: 227 << 10,
+    120: 99 << 10,
+}
+"""Bytes of shared memory that one block may take, by compute capability (CUDA C++ Programming Guide, table 30)."""
+
+_MATRIX_INSTRUCTION = re.compile(r"\b(tcgen05\.mma|wgmma\.mma_async|mma\.sync)\b")
+
+
+@dataclass(frozen=True)
+class CompiledKernel:
+    """What a kernel became on one kind of GPU."""
+
+    name: str
+    capability: int
+    """of the target: 90 is sm_90"""
+    registers: int
+    """of one thread"""
+    spill_bytes: int
+    """of one thread: local memory, where registers go that do not fit, and arrays indexed at run time"""
+    shared_bytes: int
+    """of one block"""
+    warps: int
+    """of one block, with those that warp specialisation adds"""
+    ptx: str
+
+    @property
+    def matrix_instructions(self) -> frozenset[str]:
+        """Which of ``mma.sync``, ``wgmma.mma_async`` and ``tcgen05.mma`` it uses: none means no tensor cores."""
+        return frozenset(_MATRIX_INSTRUCTION.findall(self.ptx))
+
+    @property
+    def fits(self) -> bool:
+        """Whether its shared memory is within the target's limit."""
+        return self.shared_bytes <= SHARED_MEMORY[self.capability]
+
+
+def compile_kernel(
+    kernel: JITFunction[Any],
+    capability: int,
+    arguments: Mapping[str, str],
+    constants: Mapping[str, object],
+    *,
+    num_warps: int = 4,
+    num_stages: int = 3,
+) -> CompiledKernel:
+    """Compile ``kernel`` for ``sm_<capability>``.
+
+    Args:
+        kernel: a function under ``@triton.jit``, defined with the interpreter off.
+        capability: a key of ``SHARED_MEMORY``.
+        arguments: the type of each argument in Triton's notation, with the specialisation that a launch would find
+            after a colon: ``"*bf16:16"`` is a pointer to bfloat16 whose address is a multiple of 16, ``"i32:16"``
+            an integer that is, ``"i32:1"`` one that is 1 and no longer passed, ``"i32"`` any other.
+        constants: a value for each ``tl.constexpr`` argument.
+        num_warps, num_stages: as in a launch.
+
+    Raises:
+        ValueError: the arguments are not those of the kernel, or the target is unknown.
+        RuntimeError: the kernel is one of the interpreter, or an NVIDIA tool is missing or fails.
+        triton.CompilationError: Triton cannot compile it.
+    """
+    if not isinstance(kernel, JITFunction):
+        raise RuntimeError(f"{kernel!r} is no compiled kernel; expected TRITON_INTERPRET to be off")
+    if capability not in SHARED_MEMORY:
+        known = ", ".join(map(str, SHARED_MEMORY))
+        raise ValueError(f"capability {capability} is unknown; expected one of {known}")
+    source = _source(kernel, arguments, constants)
+    options = {"num_warps": num_warps, "num_stages": num_stages}
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    registers, spill_bytes = _resource_usage(compiled.asm["cubin"])
+    return CompiledKernel(
+        name=kernel.__name__,
+        capability=capability,
+        registers=registers,
+        spill_bytes=spill_bytes,
+        shared_bytes=compiled.metadata.shared,
+        warps=compiled.metadata.num_warps,
+        ptx=compiled.asm["ptx"],
+    )
+
+
+def table(kernels: Sequence[CompiledKernel]) -> str:
+    """One line a kernel, as Markdown."""
+    return "\n".join(_rows(kernels))
+
+
+def _rows(kernels: Sequence[CompiledKernel]) -> Iterator[str]:
+    yield "| kernel | target | registers | spilled bytes | shared bytes | warps | tensor cores |"
+    yield "|---|---|---|---|---|---|---|"
+    for k in kernels:
+        instructions = ", ".join(sorted(k.matrix_instructions)) or "none"
+        yield (
+            f"| {k.name} | sm_{k.capability} | {k.registers} | {k.spill_bytes} | {k.shared_bytes} | {k.warps} | "
+            f"{instructions} |"
+        )
+
+
+def _source(
+    kernel: JITFunction[Any], arguments: Mapping[str, str], constants: Mapping[str, object]
+) -> ASTSource:
+    """The kernel as a launch with such arguments would hand it to the compiler."""
+    given, expected = {**arguments, **constants}, set(kernel.arg_names)
+    if set(given) != expected or set(arguments) & set(constants):
+        missing, unknown = sorted(expected - set(given)), sorted(set(given) - expected)
+        raise ValueError(
+            f"{kernel.__name__} lacks {missing or 'nothing'} and does not take {unknown or 'anything else'}; "
+            f"expected each of its arguments once, with a type or with a value"
+        )
+    signature, values, attributes = {}, dict(constants), {}
+    for position, name in enumerate(kernel.arg_names):
+        kind, _, specialisation = arguments.get(name, "constexpr").partition(":")
+        if specialisation == "1":
+            kind, values[name] = "constexpr", 1
+        elif specialisation == "16":
+            attributes[(position,)] = [["tt.divisibility", 16]]
+        elif specialisation:
+            raise ValueError(f"{name} is {arguments[name]!r}; expected nothing, 1 or 16 after the colon")
+        signature[name] = kind
+    return ASTSource(kernel, signature, values, attributes)
+
+
+def _resource_usage(cubin: bytes) -> tuple[int, int]:
+    """Registers, and bytes of local memory, of one thread."""
+    tool = triton.knobs.nvidia.cuobjdump.path
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "kernel.cubin")
+        with open(path, "wb") as file:
+            file.write(cubin)
+        run = subprocess.run(
+            [tool, "--dump-resource-usage", path], capture_output=True, text=True, check=False
+        )
+    found = re.search(r"\bREG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", run.stdout)
+    if found is None:
+        raise RuntimeError(f"{tool} says nothing of registers: {(run.stdout + run.stderr).strip()!r}")
+    registers, stack, local = map(int, found.groups())
+    return registers, max(stack, local)

@@ -1,0 +1,144 @@
+"""Transposed convolution, read from the output's side: the one piece that all decoder kernels share.
+
+An upsampled row ``Y`` is reached by the coarse rows ``i`` with ``0 <= Y - i * STRIDE < KERNEL``: the last of them
+is ``Y // STRIDE``, and there are ``cdiv(KERNEL, STRIDE)`` of them (two, when KERNEL is twice STRIDE). Columns alike.
+"""
+
+import triton
+import triton.language as tl
+
+# How the weights of the transposed convolution are held.
+BILINEAR = tl.constexpr(0)  # nowhere: the closed form of the bilinear filter
+DEPTHWISE = tl.constexpr(1)  # [C, KERNEL, KERNEL]: each class by itself
+DENSE = tl.constexpr(2)  # [C_in, C_out, KERNEL, KERNEL]: every class into every class
+
+
+@triton.jit
+def tap(position, step, STRIDE: tl.constexpr):
+    """The coarse index that lies ``step`` before the last one reaching ``position``, and its kernel index."""
+    index = position // STRIDE - step
+    return index, position - index * STRIDE
+
+
+@triton.jit
+def bilinear(kernel_index, KERNEL: tl.constexpr):
+    FACTOR: tl.constexpr = (KERNEL + 1) // 2
+    CENTER: tl.constexpr = FACTOR - 0.5 - 0.5 * (KERNEL % 2)
+    return 1.0 - tl.abs(kernel_index - CENTER) / FACTOR
+
+
+@triton.jit
+def upsample_diagonal(
+    acc,
+    coarse_ptr,  # at image n and class c; a block of pointers where c is one
+    taps_ptr,  # at class c; read only where KIND is DEPTHWISE
+    y,  # rows and columns of the upsampled map, in shapes that broadcast to acc's
+    x,
+    height,
+    width,
+    stride_h,
+    stride_w,
+    mask,
+    KERNEL: tl.constexpr,
+    STRIDE: tl.constexpr,
+    KIND: tl.constexpr,
+):
+    """``acc`` plus the upsampled scores at ``(y, x)``, for weights that keep the classes apart."""
+    TAPS: tl.constexpr = (KERNEL + STRIDE - 1) // STRIDE
+    for step_y in tl.static_range(TAPS):
+        iy, ky = tap(y, step_y, STRIDE)
+        mask_y = (iy >= 0) & (iy < height) & (ky < KERNEL)
+        for step_x in tl.static_range(TAPS):
+            ix, kx = tap(x, step_x, STRIDE)
+            inside = mask & mask_y & (ix >= 0) & (ix < width) & (kx < KERNEL)
+            coarse = tl.load(coarse_ptr + (iy * stride_h + ix * stride_w), mask=inside, other=0.0).to(tl.float32)
+            if KIND == BILINEAR:
+                weight = bilinear(ky, KERNEL) * bilinear(kx, KERNEL)
+            else:
+                weight = tl.load(taps_ptr + (ky * KERNEL + kx), mask=inside, other=0.0).to(tl.float32)
+            acc += weight * coarse
+    return acc
+
+
+@triton.jit
+def phase_pixels(
+    tile,
+    offset_y,
+    offset_x,
+    out_height,
+    out_width,
+    STRIDE: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+):
+    """The pixels of one tile that share a phase, that is their place within a stride.
+
+    Pixels of one phase meet the same kernel taps, so a dense transposed convolution is one matrix product per
+    phase and tap. Returns window rows and columns, the coarse indices that go with them, and the two phases.
+    """
+    first_y = offset_y // STRIDE
+    first_x = offset_x // STRIDE
+    cells_y = (offset_y + out_height - 1) // STRIDE - first_y + 1
+    cells_x = (offset_x + out_width - 1) // STRIDE - first_x + 1
+    phase = tile % (STRIDE * STRIDE)
+    phase_y = phase // STRIDE
+    phase_x = phase % STRIDE
+    cell = (tile // (STRIDE * STRIDE)) * BLOCK_P + tl.arange(0, BLOCK_P)
+    iy = first_y + cell // cells_x
+    ix = first_x + cell % cells_x
+    y = iy * STRIDE + phase_y - offset_y
+    x = ix * STRIDE + phase_x - offset_x
+    mask = (cell < cells_y * cells_x) & (y >= 0) & (y < out_height) & (x >= 0) & (x < out_width)
+    return y, x, iy, ix, phase_y, phase_x, mask
+
+
+@triton.jit
+def upsample_dense(
+    acc,  # [BLOCK_P, BLOCK_C]
+    coarse_ptr,  # at image n
+    taps_ptr,
+    iy,  # [BLOCK_P]: the last coarse row and column that reach each pixel
+    ix,
+    phase_y,
+    phase_x,
+    offs_c,  # [BLOCK_C]: classes of the output
+    num_classes,
+    height,
+    width,
+    stride_c,
+    stride_h,
+    stride_w,
+    mask,
+    KERNEL: tl.constexpr,
+    STRIDE: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """``acc`` plus the upsampled scores of pixels of one phase, for weights that mix the classes."""
+    TAPS: tl.constexpr = (KERNEL + STRIDE - 1) // STRIDE
+    offs_k = tl.arange(0, BLOCK_K)
+    for step_y in tl.static_range(TAPS):
+        ky = phase_y + step_y * STRIDE
+        row = iy - step_y
+        mask_y = mask & (row >= 0) & (row < height) & (ky < KERNEL)
+        for step_x in tl.static_range(TAPS):
+            kx = phase_x + step_x * STRIDE
+            column = ix - step_x
+            inside = mask_y & (column >= 0) & (column < width) & (kx < KERNEL)
+            pixel_ptr = coarse_ptr + (row * stride_h + column * stride_w)
+            for k in range(0, num_classes, BLOCK_K):
+                mask_k = k + offs_k < num_classes
+                a = tl.load(
+                    pixel_ptr[:, None] + (k + offs_k)[None, :] * stride_c,
+                    mask=inside[:, None] & mask_k[None, :],
+                    other=0.0,
+                )
+                b = tl.load(
+                    taps_ptr
+                    + ((k + offs_k)[:, None] * num_classes + offs_c[None, :]) * (KERNEL * KERNEL)
+                    + (ky * KERNEL + kx),
+                    mask=mask_k[:, None] & (offs_c < num_classes)[None, :] & (ky < KERNEL) & (kx < KERNEL),
+                    other=0.0,
+                )
+                # Scores are few and decide the label: full float32, whatever torch allows elsewhere.
+                acc = tl.dot(a.to(tl.float32), b.to(tl.float32), acc, input_precision="ieee")
+    return acc

@@ -1,0 +1,72 @@
+"""What makes four functions an op: a check, a torch twin, an allocation and a launch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from fcnrt_kernels.dispatch import runs_triton
+
+
+class Op:
+    """A torch custom op that launches a Triton kernel where one can run, and calls its torch twin elsewhere.
+
+    All four functions take the op's arguments in the order of its schema; ``launch`` takes the outputs after them.
+    The choice is made inside the op, on the tensor at hand: a separate registration for the CPU would hide the
+    interpreter, whose tensors live there too.
+
+    Args:
+        name: the op's name in the namespace ``torch.ops.fcnrt``.
+        schema: its arguments and results, in torch's own notation.
+        check: raises ValueError for arguments that the op cannot take.
+        twin: the same result in plain torch.
+        allocate: empty outputs, also of fake tensors under ``torch.compile`` and ``torch.export``.
+        launch: runs the kernel.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        schema: str,
+        *,
+        check: Callable[..., None],
+        twin: Callable[..., Any],
+        allocate: Callable[..., Any],
+        launch: Callable[..., None],
+    ) -> None:
+        self._check, self._twin, self._launch = check, twin, launch
+
+        def run(*args: Any) -> Any:
+            check(*args)
+            if not runs_triton(args[0]):
+                return twin(*args)
+            out = allocate(*args)
+            self._write(_as_tuple(out), args)
+            return out
+
+        self._op = torch.library.custom_op(f"fcnrt::{name}", run, mutates_args=(), schema=schema)
+        self._op.register_fake(allocate)
+
+    def __call__(self, *args: Any) -> Any:
+        """New outputs, through torch's dispatcher: visible to compile, export and autograd."""
+        return self._op(*args)
+
+    def into(self, out: Any, *args: Any) -> Any:
+        """Write ``out``, without the dispatcher's microseconds. The caller has checked what ``out`` is."""
+        self._check(*args)
+        if runs_triton(args[0]):
+            self._write(_as_tuple(out), args)
+        else:
+            for buffer, result in zip(_as_tuple(out), _as_tuple(self._twin(*args)), strict=True):
+                buffer.copy_(result)
+        return out
+
+    def _write(self, out: tuple[Any, ...], args: tuple[Any, ...]) -> None:
+        if out[0].numel():  # an empty batch has no grid to launch
+            self._launch(*args, *out)
+
+
+def _as_tuple(out: Any) -> tuple[Any, ...]:
+    return out if isinstance(out, tuple) else (out,)

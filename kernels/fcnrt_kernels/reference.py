@@ -1,0 +1,105 @@
+"""The torch twins of the kernels: the definition of correct, the test oracle, the path without a GPU.
+
+Each has the signature of the op of its name. All arithmetic is in float32 (float64 for float64 inputs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def score_upsample_add(
+    coarse: Tensor,
+    skip: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    taps: Tensor | None,
+    kernel: int,
+    stride: int,
+    offset: Sequence[int],
+    skip_offset: Sequence[int],
+    size: Sequence[int],
+    scale: float,
+) -> Tensor:
+    """``upsample(coarse)[offset:][:size] + scale * weight @ skip[skip_offset:][:size] + bias``."""
+    window = _window(skip, skip_offset, size)
+    score = F.conv2d(_upcast(window), _upcast(weight)[:, :, None, None]).contiguous()
+    score = score.mul_(scale).add_(_upcast(bias)[:, None, None])
+    return score.add_(upsample_crop(coarse, taps, kernel, stride, offset, size))
+
+
+def upsample_crop(
+    scores: Tensor, taps: Tensor | None, kernel: int, stride: int, offset: Sequence[int], size: Sequence[int]
+) -> Tensor:
+    """``conv_transpose2d(scores)[offset:][:size]``, contiguous."""
+    scores = _upcast(scores)
+    if taps is None:
+        rows = _upsample_bilinear(scores.mT, kernel, stride, offset[0], size[0]).mT
+        return _upsample_bilinear(rows, kernel, stride, offset[1], size[1]).contiguous()
+    taps = taps.to(scores.dtype)
+    if taps.ndim == 3:
+        full = F.conv_transpose2d(scores, taps[:, None], stride=stride, groups=scores.shape[1])
+    else:
+        full = F.conv_transpose2d(scores, taps, stride=stride)
+    return _window(full, offset, size).contiguous()
+
+
+def upsample_argmax(
+    scores: Tensor, taps: Tensor | None, kernel: int, stride: int, offset: Sequence[int], size: Sequence[int]
+) -> Tensor:
+    """``argmax`` over the classes of ``upsample_crop``: the lowest class wins a tie, NaN wins over any number."""
+    logits = upsample_crop(scores, taps, kernel, stride, offset, size)
+    return logits.argmax(dim=1).to(label_dtype(scores.shape[1]))
+
+
+def upsample_argmax_confidence(
+    scores: Tensor, taps: Tensor | None, kernel: int, stride: int, offset: Sequence[int], size: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """The labels of ``upsample_argmax`` and the winner's softmax probability in float16."""
+    logits = upsample_crop(scores, taps, kernel, stride, offset, size)
+    labels = logits.argmax(dim=1).to(label_dtype(scores.shape[1]))
+    return labels, logits.softmax(dim=1).amax(dim=1).half()
+
+
+def label_dtype(num_classes: int) -> torch.dtype:
+    """uint8, or int32 past 255 classes: 255 stays free to mean void."""
+    return torch.uint8 if num_classes <= 255 else torch.int32
+
+
+def _upcast(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _window(x: Tensor, offset: Sequence[int], size: Sequence[int]) -> Tensor:
+    return x[..., offset[0] : offset[0] + size[0], offset[1] : offset[1] + size[1]]
+
+
+def _upsample_bilinear(x: Tensor, kernel: int, stride: int, offset: int, size: int) -> Tensor:
+    """Bilinear transposed convolution of the last dimension, entries ``offset`` to ``offset + size``.
+
+    Each output is a sum over the few inputs that reach it and over no others, so that one NaN or infinity
+    stays where it belongs (a product with a banded matrix would spread it: 0 * NaN is NaN).
+    """
+    steps = -(-kernel // stride)
+    factor = (kernel + 1) // 2
+    center = factor - 0.5 - 0.5 * (kernel % 2)
+    position = torch.arange(steps * stride, dtype=x.dtype, device=x.device)
+    weight = (1 - (position - center).abs() / factor).where(position < kernel, 0)
+    first, last = offset // stride, (offset + size - 1) // stride  # cells of `stride` outputs
+    left, right = first - (steps - 1), last + 1
+    length = x.shape[-1]
+    x = F.pad(x[..., max(left, 0) : right], (max(-left, 0), max(right - length, 0)))
+    cells = last - first + 1
+    total: Tensor | None = None
+    for step in range(steps):
+        taps = weight[step * stride : (step + 1) * stride]
+        inputs = x[..., steps - 1 - step : steps - 1 - step + cells]
+        # A tap outside an odd kernel weighs nothing, and must not even turn an infinity into NaN.
+        term = (inputs[..., None] * taps).where(taps != 0, 0) if kernel % stride else inputs[..., None] * taps
+        total = term if total is None else total + term
+    assert total is not None
+    return total.flatten(-2)[..., offset - first * stride :][..., :size]
