@@ -1,0 +1,284 @@
+"""Images in, label maps out: a network with its preprocessing, its engine and what its classes mean."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, overload
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from fcnrt.checkpoints import read_checkpoint
+from fcnrt.engine import Engine, Placement, available_memory, choose_engine, choose_placement
+from fcnrt.errors import ImageError, InputError
+from fcnrt.images import ImageSource, read_image
+from fcnrt.models import ARCHITECTURES, VGGFCN, create_model
+from fcnrt.preprocessing import Normalization, normalize
+from fcnrt.segmentation import Segmentation
+from fcnrt.spec import ModelSpec
+
+logger = logging.getLogger(__name__)
+
+
+class Segmenter(nn.Module):
+    """A network that is ready to label pixels; ``fcnrt.load`` makes one.
+
+    It is an ``nn.Module`` in eval mode, bound to the device and type that it was loaded for. Many threads may call
+    one Segmenter.
+
+    Args:
+        spec: what the network is.
+        state_dict: its weights, float32 on the CPU, by the parameter names of ``fcnrt.models``.
+        placement: device and type.
+        engine: ``"fused"`` or ``"eager"``.
+    """
+
+    def __init__(self, spec: ModelSpec, state_dict: dict[str, Tensor], placement: Placement, engine: str) -> None:
+        super().__init__()
+        self.spec = spec
+        self.engine_name = engine
+        self._weights = state_dict
+        self._reference: list[VGGFCN] = []  # in a list, so that it is no submodule
+        self.engine = Engine(self._build_net(), placement, engine)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the eager net returns.
+
+        Args:
+            x: floating ``[N,3,H,W]``, normalised as ``spec.normalization`` says; any H and W from 1 up.
+
+        Returns:
+            Logits, float32 ``[N,C,H,W]``.
+
+        Raises:
+            InputError: ``x`` has another shape or type.
+        """
+        return self.engine(self._checked(x))  # type: ignore[no-any-return]
+
+    def predict_labels(self, x: Tensor, confidence: bool = False) -> Any:
+        """The best class of each pixel; the logits are never written to memory on a GPU.
+
+        Args:
+            x: as for calling the model.
+            confidence: also return the winner's softmax probability.
+
+        Returns:
+            Labels, uint8 ``[N,H,W]`` (int32 past 255 classes); with ``confidence`` a tuple of them and the
+            probability, float16 ``[N,H,W]``.
+
+        Raises:
+            InputError: ``x`` has another shape or type.
+        """
+        return self.engine.predict_labels(self._checked(x), confidence)
+
+    @overload
+    def segment(self, image: ImageSource, *, confidence: bool = False, resize: int | None = None) -> Segmentation: ...
+    @overload
+    def segment(
+        self, image: Iterable[ImageSource], *, confidence: bool = False, resize: int | None = None
+    ) -> list[Segmentation]: ...
+    def segment(self, image: Any, *, confidence: bool = False, resize: int | None = None) -> Any:
+        """Label the pixels of an image, or of each of several.
+
+        Args:
+            image: a path, bytes, a binary file, a PIL image, a uint8 RGB array ``[H,W,3]``, a uint8 RGB tensor
+                ``[3,H,W]``; or several: a tensor ``[N,3,H,W]``, a list or any other iterable of single images.
+            confidence: also keep the winner's probability of each pixel.
+            resize: bring the shorter side to this many pixels first, as torchvision's presets do (520); the
+                logits are brought back bilinearly, so labels always have the image's own size. None: native size.
+
+        Returns:
+            A ``Segmentation``, or a list of them where several images were given.
+
+        Raises:
+            ImageError: an image cannot be read, or is too large for this machine.
+            InputError: ``resize`` is not a positive number.
+        """
+        if resize is not None and (isinstance(resize, bool) or not isinstance(resize, int) or resize < 1):
+            raise InputError(f"resize is {resize!r}; expected the shorter side in pixels, such as 520, or None")
+        if isinstance(image, Tensor) and image.ndim == 4:
+            return [self._segment(single, confidence, resize) for single in image]
+        if _is_several(image):
+            return [self._segment(single, confidence, resize) for single in image]
+        return self._segment(image, confidence, resize)
+
+    @property
+    def reference(self) -> VGGFCN:
+        """The eager float32 net with the same weights, on the same device: the yardstick.
+
+        It is built when first asked for, and is not a submodule.
+        """
+        if not self._reference:
+            net = self._build_net().eval().requires_grad_(False)
+            self._reference.append(net.to(self.engine.placement.device))
+        return self._reference[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self.engine.placement.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that the trunk computes in."""
+        return self.engine.placement.dtype
+
+    def extra_repr(self) -> str:
+        spec, placement = self.spec, self.engine.placement
+        dtype = str(placement.dtype).removeprefix("torch.")
+        return f"{spec.arch}, {spec.num_classes} classes, {self.engine_name} on {placement.device} in {dtype}"
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Segmenter:
+        """What ``to``, ``cuda``, ``half`` and their like call: only what changes nothing is allowed."""
+        probe = torch.empty(0, dtype=self.dtype, device=self.device)
+        moved = fn(probe)
+        if (moved.device, moved.dtype) != (probe.device, probe.dtype):
+            raise InputError(
+                f"this model was loaded for {self.device} in {self.dtype}, and packed for it; "
+                f"load it again with fcnrt.load(path, device=..., dtype=...)"
+            )
+        return self
+
+    def train(self, mode: bool = True) -> Segmenter:
+        """Eval mode only.
+
+        Raises:
+            InputError: training mode was asked for.
+        """
+        if mode:
+            raise InputError(
+                "a Segmenter runs in eval mode only; to train, take a net of fcnrt.models.create_model "
+                "and the weights of model.reference.state_dict()"
+            )
+        return super().train(False)
+
+    def _build_net(self) -> VGGFCN:
+        with torch.device("meta"):
+            net = create_model(self.spec.arch, self.spec.num_classes, width=self.spec.width)
+        net.load_state_dict(self._weights, assign=True)
+        return net
+
+    def _checked(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != 3 or not x.is_floating_point():
+            found = f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise InputError(
+                f"the input is {found}; expected a floating [N,3,H,W], normalised as {self.spec.normalization.name}. "
+                f"For images, call model.segment"
+            )
+        if not x.shape[2] or not x.shape[3]:
+            raise InputError(f"the input is {list(x.shape)}; expected at least one row and one column")
+        return x.to(self.device)
+
+    def _segment(self, source: ImageSource, confidence: bool, resize: int | None) -> Segmentation:
+        started = time.perf_counter()
+        image = read_image(source)
+        height, width = image.shape[:2]
+        shown = image if resize is None else _resize(image, resize)
+        path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+        self._check_memory(shown.shape[0], shown.shape[1], path or "image")
+        with torch.inference_mode():
+            pixels = torch.from_numpy(shown).to(self.device).permute(2, 0, 1)[None]
+            x = normalize(pixels, self.spec.normalization)
+            self._wait()
+            prepared = time.perf_counter()
+            probability = None
+            if shown is not image:
+                logits = F.interpolate(self(x), size=(height, width), mode="bilinear", align_corners=False)
+                labels = logits.argmax(dim=1).to(torch.uint8 if self.spec.num_classes <= 255 else torch.int32)
+                if confidence:
+                    probability = logits.softmax(dim=1).amax(dim=1).half()
+            elif confidence:
+                labels, probability = self.predict_labels(x, confidence=True)
+            else:
+                labels = self.predict_labels(x)
+            self._wait()
+            inferred = time.perf_counter()
+            result = Segmentation(
+                labels=labels[0].cpu().numpy(),
+                classes=self.spec.classes,
+                palette=self.spec.palette,
+                image=image,
+                path=path,
+                confidence=None if probability is None else probability[0].cpu().numpy(),
+            )
+        finished = time.perf_counter()
+        result.speed = {
+            "preprocess": (prepared - started) * 1e3,
+            "inference": (inferred - prepared) * 1e3,
+            "postprocess": (finished - inferred) * 1e3,
+        }
+        return result
+
+    def _check_memory(self, height: int, width: int, name: str) -> None:
+        """A machine that runs out of memory kills the run; a refusal costs one image."""
+        elements = ARCHITECTURES[self.spec.arch].peak_elements(height, width, self.spec.width)
+        needed, available = elements * self.dtype.itemsize, available_memory(self.device)
+        if needed > available:
+            raise ImageError(
+                f"{name}: {width}x{height} pixels need {needed / 2**30:.1f} GiB for activations on {self.device}, and "
+                f"{available / 2**30:.1f} GiB are free; pass resize=520 (--resize 520), or cut the image into parts"
+            )
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    engine: str = "auto",
+    arch: str | None = None,
+    normalization: str | Normalization | None = None,
+    classes: Sequence[str] | None = None,
+) -> Segmenter:
+    """Read a checkpoint and make it ready to run.
+
+    Nothing in the file is executed. What the file cannot say is taken, in this order, from the arguments here, the
+    file's own metadata, its name, and a default with a warning; ``model.spec.sources`` tells which it was.
+
+    Args:
+        path: a checkpoint of pytorch-fcn (bare or as its trainer wraps it), or fcnrt's safetensors.
+        device: ``"auto"`` (a CUDA GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:N"``.
+        dtype: ``"auto"`` (the narrowest type with matrix hardware that keeps the labels), ``torch.float32`` (exact
+            parity), ``torch.float16``, ``torch.bfloat16``, or one of these names.
+        engine: ``"fused"``, ``"eager"`` or ``"auto"``.
+        arch: ``"fcn32s"``, ``"fcn16s"``, ``"fcn8s"`` or ``"fcn8s-atonce"``; only the last two cannot be told apart.
+        normalization: a preset's name (``"caffe-voc"``, ``"imagenet"``) or a ``Normalization``.
+        classes: a name for each class.
+
+    Raises:
+        CheckpointError: the file is missing, broken, hostile, or no network that fcnrt knows.
+        DeviceError: the device does not exist here.
+        InputError: an argument has a value that does not exist.
+    """
+    placement = choose_placement(device, dtype)
+    chosen = choose_engine(engine)
+    checkpoint = read_checkpoint(path, arch=arch, normalization=normalization, classes=classes)
+    for note in checkpoint.notes:
+        logger.warning("%s: %s", os.fspath(path), note)
+    return Segmenter(checkpoint.spec, checkpoint.state_dict, placement, chosen)
+
+
+def _is_several(image: Any) -> bool:
+    single = (str, bytes, bytearray, memoryview, os.PathLike, np.ndarray, Tensor, Image.Image)
+    return isinstance(image, Iterable) and not isinstance(image, single) and not hasattr(image, "read")
+
+
+def _resize(image: np.ndarray[Any, np.dtype[np.uint8]], shorter: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """``image`` with its shorter side at ``shorter``, by torchvision's rule: bilinear with antialiasing."""
+    height, width = image.shape[:2]
+    if min(height, width) == shorter:
+        return image
+    longer = int(shorter * max(height, width) / min(height, width))
+    size = (shorter, longer) if width <= height else (longer, shorter)
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
