@@ -18,7 +18,7 @@ from fcnrt.checkpoints import read_checkpoint
 from fcnrt.engine import Engine, Placement, available_memory, choose_engine, choose_placement
 from fcnrt.errors import ImageError, InputError
 from fcnrt.images import ImageSource, read_image
-from fcnrt.models import ARCHITECTURES, VGGFCN, create_model
+from fcnrt.models import FCN, create_model
 from fcnrt.preprocessing import Normalization, normalize
 from fcnrt.segmentation import Segmentation
 from fcnrt.spec import ModelSpec
@@ -44,7 +44,7 @@ class Segmenter(nn.Module):
         self.spec = spec
         self.engine_name = engine
         self._weights = state_dict
-        self._reference: list[VGGFCN] = []  # in a list, so that it is no submodule
+        self._reference: list[FCN] = []  # in a list, so that it is no submodule
         self.engine = Engine(self._build_net(), placement, engine)
         self.eval()
 
@@ -110,7 +110,7 @@ class Segmenter(nn.Module):
         return self._segment(image, confidence, resize)
 
     @property
-    def reference(self) -> VGGFCN:
+    def reference(self) -> FCN:
         """The eager float32 net with the same weights, on the same device: the yardstick.
 
         It is built when first asked for, and is not a submodule.
@@ -159,7 +159,7 @@ class Segmenter(nn.Module):
             )
         return super().train(False)
 
-    def _build_net(self) -> VGGFCN:
+    def _build_net(self) -> FCN:
         with torch.device("meta"):
             net = create_model(self.spec.arch, self.spec.num_classes, width=self.spec.width)
         net.load_state_dict(self._weights, assign=True)
@@ -218,8 +218,8 @@ class Segmenter(nn.Module):
 
     def _check_memory(self, height: int, width: int, name: str) -> None:
         """A machine that runs out of memory kills the run; a refusal costs one image."""
-        elements = ARCHITECTURES[self.spec.arch].peak_elements(height, width, self.spec.width)
-        needed, available = elements * self.dtype.itemsize, available_memory(self.device)
+        needed = self.engine.peak_elements(height, width) * self.dtype.itemsize
+        available = available_memory(self.device)
         if needed > available:
             raise ImageError(
                 f"{name}: {width}x{height} pixels need {needed / 2**30:.1f} GiB for activations on {self.device}, and "

@@ -14,7 +14,7 @@ from fcnrt.engine.graphs import GraphCache
 from fcnrt.engine.memory import available_memory
 from fcnrt.engine.placement import Placement, choose_placement
 from fcnrt.errors import InputError
-from fcnrt.models import VGGFCN
+from fcnrt.models import FCN
 
 ENGINES = ("fused", "eager")
 
@@ -46,9 +46,10 @@ class Engine(nn.Module):
         engine: one of ``ENGINES``.
     """
 
-    def __init__(self, net: VGGFCN, placement: Placement, engine: str) -> None:
+    def __init__(self, net: FCN, placement: Placement, engine: str) -> None:
         super().__init__()
         self.placement = placement
+        self.peak_elements = net.peak_elements
         build = FusedFCN if engine == "fused" else EagerFCN
         self.graph = build(net.eval().requires_grad_(False).to(placement.device), placement.dtype)
         self._recordings = GraphCache() if placement.device.type == "cuda" else None

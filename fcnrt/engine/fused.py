@@ -1,7 +1,8 @@
-"""The accelerated graph: a reference net's trunk, and its decoder in one fused op per stage."""
+"""The accelerated graph: a reference net's trunk, and its decoders in one fused op per stage."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -9,87 +10,111 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcnrt.engine.taps import inspect_taps
-from fcnrt.models import VGGFCN
-from fcnrt.plan.windows import decoder_windows
+from fcnrt.models import FCN
+from fcnrt.models.decoder import Decoder, Deconvolution, Score, Upsampling
+from fcnrt.plan.windows import Window, decoder_windows
 from fcnrt_kernels import score_upsample_add, upsample_argmax, upsample_crop
 
 
 class FusedFCN(nn.Module):
-    """Runs ``net`` with the fused decoder ops in place of its score layers, deconvolutions, crops and additions.
+    """Runs ``net`` with the fused decoder ops in place of its score layers, upsamplings, crops and additions.
 
     Args:
         net: a reference net in float32 on the device to run on. Its weights are shared where the type allows.
-        dtype: of the trunk and of the skips' score layers. Scores are float32 from ``score_fr`` on: they are few,
+        dtype: of the trunk and of the skips' score layers. Scores are float32 from the coarsest on: they are few,
             and they decide the label.
     """
 
-    def __init__(self, net: VGGFCN, dtype: torch.dtype) -> None:
+    def __init__(self, net: FCN, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
-        self.decoder = decoder = net.DECODER
-        # Transposed convolutions and score layers first: the trunk's conversion below is in place.
-        for stage in decoder.stages:
-            weight = net.get_parameter(f"{stage.skip.score}.weight").detach()
-            self._keep(f"{stage.skip.score}_weight", weight.flatten(1).to(dtype).contiguous())
-            self._keep(f"{stage.skip.score}_bias", net.get_parameter(f"{stage.skip.score}.bias").detach())
-        for up in (*(stage.upsample for stage in decoder.stages), decoder.final):
-            self._keep(f"{up.name}_taps", inspect_taps(net.get_parameter(f"{up.name}.weight").detach()))
-        self._keep(f"{decoder.score}_weight", net.get_parameter(f"{decoder.score}.weight").detach())
-        self._keep(f"{decoder.score}_bias", net.get_parameter(f"{decoder.score}.bias").detach())
+        self.heads = net.heads
+        # The decoders' weights first, in float32: the trunk's conversion below is in place.
+        for decoder in net.heads.values():
+            for score in decoder.scores:
+                self._keep(score.layer, "weight", net.get_parameter(f"{score.layer}.weight").detach())
+                self._keep(score.layer, "bias", net.get_parameter(f"{score.layer}.bias").detach())
+            for stage in decoder.stages:
+                layer = stage.skip.layer
+                weight = net.get_parameter(f"{layer}.weight").detach().flatten(1)
+                self._keep(layer, "weight", weight.to(dtype).contiguous())
+                self._keep(layer, "bias", net.get_parameter(f"{layer}.bias").detach())
+            for upsampling in decoder.upsamplings:
+                if isinstance(upsampling, Deconvolution):
+                    weight = net.get_parameter(f"{upsampling.name}.weight").detach()
+                    self._keep(upsampling.name, "taps", inspect_taps(weight))
         self.trunk = net.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised image ``[N,3,H,W]`` to logits, float32 ``[N,C,H,W]``."""
-        scores, window = self._scores(x)
-        return upsample_crop(scores, **window)
+    def forward(self, x: Tensor) -> Any:
+        """Normalised image to logits, float32 ``[N,C,H,W]``; a dict of them by head if several."""
+        return self._each_head(x, upsample_crop)
 
     def predict_labels(self, x: Tensor, confidence: bool = False) -> Any:
         """The same to labels, uint8 ``[N,H,W]``, and with ``confidence`` the winner's probability in float16."""
-        scores, window = self._scores(x)
-        return upsample_argmax(scores, confidence=confidence, **window)
+        return self._each_head(x, upsample_argmax, confidence=confidence)
 
-    def _scores(self, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        """Scores before the last upsampling, and what the last op has to know."""
-        decoder = self.decoder
+    def _each_head(self, x: Tensor, finish: Callable[..., Any], **options: Any) -> Any:
         maps = self.trunk.features(x.to(dtype=self.dtype, memory_format=torch.channels_last))
-        coarsest = maps[decoder.feature]
+        size = (x.shape[-2], x.shape[-1])
+        results = {name: self._decode(decoder, maps, size, finish, options) for name, decoder in self.heads.items()}
+        return results if len(results) > 1 else next(iter(results.values()))
+
+    def _decode(
+        self,
+        decoder: Decoder,
+        maps: Mapping[str, Tensor],
+        size: tuple[int, int],
+        finish: Callable[..., Any],
+        options: dict[str, Any],
+    ) -> Any:
         rows, columns = (
-            decoder_windows(decoder, coarse, image)
-            for coarse, image in zip(coarsest.shape[2:], x.shape[2:], strict=True)
+            decoder_windows(decoder, {name: feature.shape[axis] for name, feature in maps.items()}, size[axis])
+            for axis in (-2, -1)
         )
-        coarsest = coarsest[
-            :,
-            :,
-            rows.score.first : rows.score.first + rows.score.size,
-            columns.score.first : columns.score.first + columns.score.size,
-        ]
-        scores = F.conv2d(coarsest.float(), self._kept(f"{decoder.score}_weight"), self._kept(f"{decoder.score}_bias"))
+        scores = self._score(decoder.scores[0], maps, rows.score, columns.score)
+        for score in decoder.scores[1:]:
+            scores = scores + self._score(score, maps, rows.score, columns.score)
         for stage, row, column in zip(decoder.stages, rows.stages, columns.stages, strict=True):
             scores = score_upsample_add(
                 scores,
                 maps[stage.skip.feature],
-                self._kept(f"{stage.skip.score}_weight"),
-                self._kept(f"{stage.skip.score}_bias"),
-                kernel=stage.upsample.kernel,
-                stride=stage.upsample.stride,
-                offset=(row.offset, column.offset),
-                skip_offset=(row.skip_offset, column.skip_offset),
+                self._kept(stage.skip.layer, "weight"),
+                self._kept(stage.skip.layer, "bias"),
                 size=(row.size, column.size),
+                skip_offset=(row.skip_offset, column.skip_offset),
+                offset=(row.offset, column.offset),
                 scale=stage.skip.scale,
-                taps=self._buffers[f"{stage.upsample.name}_taps"],
+                **self._how(stage.upsampling),
             )
-        return scores, {
-            "kernel": decoder.final.kernel,
-            "stride": decoder.final.stride,
-            "offset": (rows.final.first, columns.final.first),
-            "size": (rows.final.size, columns.final.size),
-            "taps": self._buffers[f"{decoder.final.name}_taps"],
-        }
+        return finish(
+            scores,
+            size=(rows.final.size, columns.final.size),
+            offset=(rows.final.first, columns.final.first),
+            **self._how(decoder.final),
+            **options,
+        )
 
-    def _keep(self, name: str, tensor: Tensor | None) -> None:
-        self.register_buffer(name, tensor, persistent=False)
+    def _score(self, score: Score, maps: Mapping[str, Tensor], rows: Window, columns: Window) -> Tensor:
+        feature = maps[score.feature].narrow(2, rows.first, rows.size).narrow(3, columns.first, columns.size)
+        scores = F.conv2d(feature.float(), self._kept(score.layer, "weight"), self._kept(score.layer, "bias"))
+        return scores if score.weight == 1.0 else scores * score.weight
 
-    def _kept(self, name: str) -> Tensor:
-        tensor = self._buffers[name]
-        assert tensor is not None, name
+    def _how(self, upsampling: Upsampling) -> dict[str, Any]:
+        """``upsampling`` as the ops' arguments."""
+        if not isinstance(upsampling, Deconvolution):
+            return {"rule": upsampling.rule}
+        taps = self._buffers[_buffer_name(upsampling.name, "taps")]
+        return {"kernel": upsampling.kernel, "stride": upsampling.stride, "taps": taps}
+
+    def _keep(self, layer: str, part: str, tensor: Tensor | None) -> None:
+        self.register_buffer(_buffer_name(layer, part), tensor, persistent=False)
+
+    def _kept(self, layer: str, part: str) -> Tensor:
+        tensor = self._buffers[_buffer_name(layer, part)]
+        assert tensor is not None, layer
         return tensor
+
+
+def _buffer_name(layer: str, part: str) -> str:
+    """Layers may have dotted names, buffers may not."""
+    return f"{layer}.{part}".replace(".", "_")

@@ -7,14 +7,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-Outputs = Tensor | tuple[Tensor, ...]
+Outputs: TypeAlias = "Tensor | tuple[Outputs, ...] | dict[str, Outputs]"
 
 CAPACITY = 16
 """Graphs kept. Each holds the activations of its shape, so this bounds memory under changing image sizes."""
@@ -110,4 +110,8 @@ class GraphCache:
 
 
 def _clone(outputs: Outputs) -> Outputs:
-    return outputs.clone() if isinstance(outputs, Tensor) else tuple(output.clone() for output in outputs)
+    if isinstance(outputs, Tensor):
+        return outputs.clone()
+    if isinstance(outputs, dict):
+        return {name: _clone(output) for name, output in outputs.items()}
+    return tuple(_clone(output) for output in outputs)

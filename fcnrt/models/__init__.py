@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fcnrt.errors import InputError
+from fcnrt.models.fcn import FCN
 from fcnrt.models.vgg_fcn import VGGFCN, FCN8s, FCN8sAtOnce, FCN16s, FCN32s
 
 ARCHITECTURES: Mapping[str, type[VGGFCN]] = {
@@ -27,4 +28,4 @@ def create_model(arch: str, num_classes: int = 21, *, width: float = 1.0) -> VGG
     return ARCHITECTURES[arch](num_classes, width=width)
 
 
-__all__ = ["ARCHITECTURES", "VGGFCN", "FCN8s", "FCN8sAtOnce", "FCN16s", "FCN32s", "create_model"]
+__all__ = ["ARCHITECTURES", "FCN", "VGGFCN", "FCN8s", "FCN8sAtOnce", "FCN16s", "FCN32s", "create_model"]

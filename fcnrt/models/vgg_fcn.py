@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fcnrt.models.decoder import Decoder, Skip, Stage, Upsample
-from fcnrt.models.upsampling import bilinear_weight
+from fcnrt.models.decoder import Decoder, Deconvolution, Score, Skip, Stage
+from fcnrt.models.fcn import FCN, bilinear_deconvolution, score_layer
 
 BLOCKS: tuple[tuple[int, int], ...] = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and number of 3x3 convolutions of VGG16's five blocks; a 2x2 max-pool closes each."""
@@ -30,7 +30,7 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-class VGGFCN(nn.Module):
+class VGGFCN(FCN):
     """A VGG16 trunk, made fully convolutional, and the decoder that a subclass names.
 
     Args:
@@ -47,43 +47,33 @@ class VGGFCN(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         self.width = width
-        self.feature_channels: dict[str, int] = {}
-        channels = 3
+        self.heads = {"out": self.DECODER}
+        self.head_classes = {"out": num_classes}
+        feature_channels: dict[str, int] = {}
+        channels = self.in_channels
         for block, (full_channels, depth) in enumerate(BLOCKS, start=1):
             for index in range(1, depth + 1):
                 name, out_channels = f"conv{block}_{index}", scaled(full_channels, width)
                 padding = PADDING if name == "conv1_1" else 1
                 self.add_module(name, nn.Conv2d(channels, out_channels, 3, padding=padding))
                 channels = out_channels
-            self.feature_channels[f"pool{block}"] = channels
-        fc_channels = scaled(FC_CHANNELS, width)
+            feature_channels[f"pool{block}"] = channels
+        fc_channels = feature_channels["fc7"] = scaled(FC_CHANNELS, width)
         self.fc6 = nn.Conv2d(channels, fc_channels, FC6_KERNEL)
         self.fc7 = nn.Conv2d(fc_channels, fc_channels, 1)
-        self.feature_channels["fc7"] = fc_channels
         self.dropout = nn.Dropout2d()
-        self._add_decoder()
+        for score in self.DECODER.scores:
+            self.add_module(score.layer, score_layer(feature_channels[score.feature], num_classes))
+        for stage in self.DECODER.stages:
+            self.add_module(stage.skip.layer, score_layer(feature_channels[stage.skip.feature], num_classes))
+        for upsampling in self.DECODER.upsamplings:
+            if isinstance(upsampling, Deconvolution):
+                self.add_module(upsampling.name, bilinear_deconvolution(num_classes, upsampling))
 
-    def _add_decoder(self) -> None:
-        decoder = self.DECODER
-        self._add_score(decoder.score, decoder.feature)
-        for stage in decoder.stages:
-            self._add_score(stage.skip.score, stage.skip.feature)
-        for up in (*(stage.upsample for stage in decoder.stages), decoder.final):
-            deconv = nn.ConvTranspose2d(self.num_classes, self.num_classes, up.kernel, stride=up.stride, bias=False)
-            deconv.weight.data.copy_(bilinear_weight(self.num_classes, up.kernel))
-            self.add_module(up.name, deconv)
-
-    def _add_score(self, name: str, feature: str) -> None:
-        score = nn.Conv2d(self.feature_channels[feature], self.num_classes, 1)
-        nn.init.zeros_(score.weight)
-        nn.init.zeros_(score.bias)  # type: ignore[arg-type]  # it has a bias
-        self.add_module(name, score)
-
-    @staticmethod
-    def peak_elements(height: int, width: int, width_multiplier: float) -> int:
-        """Elements of the largest activations alive at once: conv1_2's input and output, on the padded canvas."""
+    def peak_elements(self, height: int, width: int) -> int:
+        """conv1_2's input and output, on the padded canvas."""
         canvas = (height + 2 * PADDING - 2) * (width + 2 * PADDING - 2)
-        return 2 * scaled(BLOCKS[0][0], width_multiplier) * canvas
+        return 2 * scaled(BLOCKS[0][0], self.width) * canvas
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """The trunk: image ``[N,3,H,W]`` to ``pool1`` … ``pool5`` (strides 2 … 32) and ``fc7`` (stride 32)."""
@@ -97,41 +87,23 @@ class VGGFCN(nn.Module):
         maps["fc7"] = self.dropout(F.relu(self.fc7(x), inplace=True))
         return maps
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised image ``[N,3,H,W]`` to logits ``[N,num_classes,H,W]``, for any H and W from 1 up."""
-        maps = self.features(x)
-        decoder = self.DECODER
-        score = self.get_submodule(decoder.score)(maps[decoder.feature])
-        for stage in decoder.stages:
-            score = self.get_submodule(stage.upsample.name)(score)
-            feature = maps[stage.skip.feature]
-            if stage.skip.scale != 1.0:
-                feature = feature * stage.skip.scale
-            skip = self.get_submodule(stage.skip.score)(feature)
-            score = score + crop(skip, stage.skip.crop, score.shape[-2], score.shape[-1])
-        score = self.get_submodule(decoder.final.name)(score)
-        return crop(score, decoder.crop, x.shape[-2], x.shape[-1])
 
-
-def crop(x: Tensor, offset: int, height: int, width: int) -> Tensor:
-    """The window ``[height, width]`` of a map ``[N,C,*,*]`` that begins ``offset`` from the top and the left."""
-    return x[..., offset : offset + height, offset : offset + width]
+_SCORE_FR = (Score("fc7", "score_fr"),)
 
 
 class FCN32s(VGGFCN):
     """One stream, 32x upsampling."""
 
-    DECODER = Decoder("fc7", "score_fr", (), Upsample("upscore", 64, 32), crop=19)
+    DECODER = Decoder(_SCORE_FR, (), Deconvolution("upscore", 64, 32), crop=19)
 
 
 class FCN16s(VGGFCN):
     """FCN-32s with the stride-16 skip from pool4."""
 
     DECODER = Decoder(
-        "fc7",
-        "score_fr",
-        (Stage(Upsample("upscore2", 4, 2), Skip("pool4", "score_pool4", crop=5)),),
-        Upsample("upscore16", 32, 16),
+        _SCORE_FR,
+        (Stage(Deconvolution("upscore2", 4, 2), Skip("pool4", "score_pool4", crop=5)),),
+        Deconvolution("upscore16", 32, 16),
         crop=27,
     )
 
@@ -140,13 +112,12 @@ class FCN8s(VGGFCN):
     """FCN-16s with the stride-8 skip from pool3, trained in stages."""
 
     DECODER = Decoder(
-        "fc7",
-        "score_fr",
+        _SCORE_FR,
         (
-            Stage(Upsample("upscore2", 4, 2), Skip("pool4", "score_pool4", crop=5)),
-            Stage(Upsample("upscore_pool4", 4, 2), Skip("pool3", "score_pool3", crop=9)),
+            Stage(Deconvolution("upscore2", 4, 2), Skip("pool4", "score_pool4", crop=5)),
+            Stage(Deconvolution("upscore_pool4", 4, 2), Skip("pool3", "score_pool3", crop=9)),
         ),
-        Upsample("upscore8", 16, 8),
+        Deconvolution("upscore8", 16, 8),
         crop=31,
     )
 
@@ -155,12 +126,11 @@ class FCN8sAtOnce(VGGFCN):
     """FCN-8s trained in one go, with fixed scales on the skips (the same parameters as FCN-8s)."""
 
     DECODER = Decoder(
-        "fc7",
-        "score_fr",
+        _SCORE_FR,
         (
-            Stage(Upsample("upscore2", 4, 2), Skip("pool4", "score_pool4", crop=5, scale=0.01)),
-            Stage(Upsample("upscore_pool4", 4, 2), Skip("pool3", "score_pool3", crop=9, scale=0.0001)),
+            Stage(Deconvolution("upscore2", 4, 2), Skip("pool4", "score_pool4", crop=5, scale=0.01)),
+            Stage(Deconvolution("upscore_pool4", 4, 2), Skip("pool3", "score_pool3", crop=9, scale=0.0001)),
         ),
-        Upsample("upscore8", 16, 8),
+        Deconvolution("upscore8", 16, 8),
         crop=31,
     )

@@ -3,13 +3,15 @@
 Everything is said for one axis; rows and columns are alike. An upsampled entry ``Y`` of a transposed convolution is
 reached by the coarse entries ``i`` with ``0 <= Y - i * stride < kernel``, so a window of the upsampled map needs
 the coarse entries from ``ceil((first - kernel + 1) / stride)`` to ``(first + size - 1) // stride`` and no others.
+An interpolation stretches all of its input over all of its output, so it needs, and gives, whole maps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fcnrt.models.decoder import Decoder, Upsample
+from fcnrt.models.decoder import Decoder, Resize, Upsampling
 
 
 @dataclass(frozen=True)
@@ -42,33 +44,55 @@ class DecoderWindows:
     """of the upsampled map of the last stage's window: the image"""
 
 
-def decoder_windows(decoder: Decoder, coarse: int, image: int) -> DecoderWindows:
-    """The windows of ``decoder`` for a coarsest map of ``coarse`` entries and an image of ``image`` pixels.
+def decoder_windows(decoder: Decoder, lengths: Mapping[str, int], image: int) -> DecoderWindows:
+    """The windows of ``decoder`` for feature maps of ``lengths`` entries and an image of ``image`` pixels.
 
     Raises:
-        ValueError: the decoder's maps are too small to crop ``image`` pixels from.
+        ValueError: a map is too small to crop from.
     """
-    lengths = [coarse]
-    for up in (*(stage.upsample for stage in decoder.stages), decoder.final):
-        lengths.append((lengths[-1] - 1) * up.stride + up.kernel)
-    if decoder.crop + image > lengths[-1]:
+    lengths_in = [lengths[decoder.scores[0].feature]]
+    targets = [*(lengths[stage.skip.feature] for stage in decoder.stages), image]
+    for upsampling, target in zip(decoder.upsamplings, targets, strict=True):
+        lengths_in.append(_upsampled(upsampling, lengths_in[-1], target))
+    full = lengths_in.pop()
+    if decoder.crop + image > full:
         raise ValueError(
-            f"{image} pixels from {decoder.crop} on do not fit into {lengths[-1]} upsampled scores; "
-            f"expected a coarsest map of more than {coarse} entries"
+            f"{image} pixels from {decoder.crop} on do not fit into {full} upsampled scores; "
+            f"expected a coarsest map of more than {lengths_in[0]} entries"
         )
-    used = _needed(decoder.final, Window(decoder.crop, image), lengths[-2])
-    final = Window(decoder.crop - used.first * decoder.final.stride, image)
-    stages = []
-    for stage, length in zip(reversed(decoder.stages), reversed(lengths[:-2]), strict=True):
-        coarser = _needed(stage.upsample, used, length)
-        offset = used.first - coarser.first * stage.upsample.stride
-        stages.append(StageWindow(offset, used.first + stage.skip.crop, used.size))
-        used = coarser
-    return DecoderWindows(score=used, stages=tuple(reversed(stages)), final=final)
+    window = Window(decoder.crop, image)
+    walked: list[tuple[int, Window]] = []  # offset into the upsampled window before, window of this upsampling
+    for index in reversed(range(len(lengths_in))):
+        whole = index > 0 and isinstance(decoder.upsamplings[index - 1], Resize)
+        needed, offset = _needed(decoder.upsamplings[index], window, lengths_in[index], whole)
+        walked.append((offset, window))
+        window = needed
+    (final_offset, _), *stages = walked
+    return DecoderWindows(
+        score=window,
+        stages=tuple(
+            StageWindow(offset, used.first + stage.skip.crop, used.size)
+            for stage, (offset, used) in zip(decoder.stages, reversed(stages), strict=True)
+        ),
+        final=Window(final_offset, image),
+    )
 
 
-def _needed(up: Upsample, window: Window, length: int) -> Window:
-    """The entries of a map of ``length`` that reach ``window`` of its upsampled map."""
-    first = max(0, -((up.kernel - 1 - window.first) // up.stride))
-    last = min(length - 1, (window.first + window.size - 1) // up.stride)
-    return Window(first, last - first + 1)
+def _upsampled(upsampling: Upsampling, length: int, target: int) -> int:
+    """Entries that ``length`` coarse ones become; ``target`` is what an interpolation aims at."""
+    if isinstance(upsampling, Resize):
+        return target
+    return (length - 1) * upsampling.stride + upsampling.kernel
+
+
+def _needed(upsampling: Upsampling, window: Window, length: int, whole: bool) -> tuple[Window, int]:
+    """The coarse entries, of ``length``, that reach ``window``, and where the window begins in their upsampled map.
+
+    ``whole`` says that they are all there anyway, since an interpolation makes them.
+    """
+    if isinstance(upsampling, Resize):
+        return Window(0, length), window.first
+    kernel, stride = upsampling.kernel, upsampling.stride
+    first = 0 if whole else max(0, -((kernel - 1 - window.first) // stride))
+    last = length - 1 if whole else min(length - 1, (window.first + window.size - 1) // stride)
+    return Window(first, last - first + 1), window.first - first * stride

@@ -9,6 +9,10 @@ from torch import Tensor
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
+TRANSPOSED = "transposed"
+RULES = (TRANSPOSED, "half_pixel", "align_corners", "nearest")
+"""How coarse scores become fine: a transposed convolution, or one of the interpolations of torch's."""
+
 
 def check_scores(name: str, scores: Tensor) -> None:
     """``scores`` is a floating ``[N,C,h,w]``."""
@@ -19,9 +23,24 @@ def check_scores(name: str, scores: Tensor) -> None:
 
 
 def check_upsampling(
-    scores: Tensor, taps: Tensor | None, kernel: int, stride: int, offset: Sequence[int], size: Sequence[int]
+    scores: Tensor,
+    taps: Tensor | None,
+    kernel: int,
+    stride: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    rule: str,
 ) -> None:
-    """The window lies inside the upsampled map, and the taps fit the scores."""
+    """The window lies inside the upsampled map, and the taps fit the scores and the rule."""
+    if rule not in RULES:
+        raise ValueError(f"unknown rule {rule!r}; expected {', '.join(map(repr, RULES))}")
+    if rule != TRANSPOSED:
+        if taps is not None or any(offset) or min(size) < 1 or not scores.numel():
+            raise ValueError(
+                f"{rule} interpolation takes {list(scores.shape)} scores, offset {list(offset)} to {list(size)}"
+                f"{'' if taps is None else ' with taps'}; expected scores, no offset, no taps, a size of at least one"
+            )
+        return
     if kernel < stride or stride < 1:
         raise ValueError(f"kernel {kernel} with stride {stride} leaves gaps; expected kernel >= stride >= 1")
     for axis, edge, first, length in zip(("rows", "columns"), scores.shape[2:], offset, size, strict=True):

@@ -8,13 +8,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-BILINEAR, DEPTHWISE, DENSE = 0, 1, 2
-"""How the weights of a transposed convolution are held; the numbers of ``jit/upsample.py``."""
+from fcnrt_kernels.checks import TRANSPOSED
+
+BILINEAR, DEPTHWISE, DENSE, HALF_PIXEL, ALIGN_CORNERS, NEAREST = range(6)
+"""Where the weights of an upsampling come from; the numbers of ``jit/upsample.py``."""
+
+_INTERPOLATIONS = {"half_pixel": HALF_PIXEL, "align_corners": ALIGN_CORNERS, "nearest": NEAREST}
 
 
-def kind_of(taps: Tensor | None) -> int:
-    """The kind of weights that ``taps`` are: none, one filter a class, or every class into every class."""
+def kind_of(rule: str, taps: Tensor | None) -> int:
+    """The kind of upsampling that ``rule`` and ``taps`` say."""
+    if rule != TRANSPOSED:
+        return _INTERPOLATIONS[rule]
     return BILINEAR if taps is None else DEPTHWISE if taps.ndim == 3 else DENSE
+
+
+def coarse_per_output(rule: str, coarse: Sequence[int], size: Sequence[int]) -> tuple[float, float]:
+    """Coarse entries per output pixel, rows and columns, as an interpolation counts them."""
+    if rule == "align_corners":
+        return tuple((a - 1) / (b - 1) if b > 1 else 0.0 for a, b in zip(coarse, size, strict=True))  # type: ignore[return-value]  # two axes
+    return coarse[0] / size[0], coarse[1] / size[1]
 
 
 def cdiv(numerator: int, denominator: int) -> int:

@@ -24,19 +24,31 @@ def score_upsample_add(
     skip_offset: Sequence[int],
     size: Sequence[int],
     scale: float,
+    rule: str = "transposed",
 ) -> Tensor:
     """``upsample(coarse)[offset:][:size] + scale * weight @ skip[skip_offset:][:size] + bias``."""
     window = _window(skip, skip_offset, size)
     score = F.conv2d(_upcast(window), _upcast(weight)[:, :, None, None]).contiguous()
     score = score.mul_(scale).add_(_upcast(bias)[:, None, None])
-    return score.add_(upsample_crop(coarse, taps, kernel, stride, offset, size))
+    return score.add_(upsample_crop(coarse, taps, kernel, stride, offset, size, rule))
 
 
 def upsample_crop(
-    scores: Tensor, taps: Tensor | None, kernel: int, stride: int, offset: Sequence[int], size: Sequence[int]
+    scores: Tensor,
+    taps: Tensor | None,
+    kernel: int,
+    stride: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    rule: str = "transposed",
 ) -> Tensor:
-    """``conv_transpose2d(scores)[offset:][:size]``, contiguous."""
+    """``conv_transpose2d(scores)[offset:][:size]``, or ``interpolate(scores, size)``; contiguous."""
     scores = _upcast(scores)
+    if rule == "nearest":
+        return F.interpolate(scores, tuple(size), mode="nearest").contiguous()
+    if rule != "transposed":
+        corners = rule == "align_corners"
+        return F.interpolate(scores, tuple(size), mode="bilinear", align_corners=corners).contiguous()
     if taps is None:
         rows = _upsample_bilinear(scores.mT, kernel, stride, offset[0], size[0]).mT
         return _upsample_bilinear(rows, kernel, stride, offset[1], size[1]).contiguous()
@@ -49,18 +61,30 @@ def upsample_crop(
 
 
 def upsample_argmax(
-    scores: Tensor, taps: Tensor | None, kernel: int, stride: int, offset: Sequence[int], size: Sequence[int]
+    scores: Tensor,
+    taps: Tensor | None,
+    kernel: int,
+    stride: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    rule: str = "transposed",
 ) -> Tensor:
     """``argmax`` over the classes of ``upsample_crop``: the lowest class wins a tie, NaN wins over any number."""
-    logits = upsample_crop(scores, taps, kernel, stride, offset, size)
+    logits = upsample_crop(scores, taps, kernel, stride, offset, size, rule)
     return logits.argmax(dim=1).to(label_dtype(scores.shape[1]))
 
 
 def upsample_argmax_confidence(
-    scores: Tensor, taps: Tensor | None, kernel: int, stride: int, offset: Sequence[int], size: Sequence[int]
+    scores: Tensor,
+    taps: Tensor | None,
+    kernel: int,
+    stride: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    rule: str = "transposed",
 ) -> tuple[Tensor, Tensor]:
     """The labels of ``upsample_argmax`` and the winner's softmax probability in float16."""
-    logits = upsample_crop(scores, taps, kernel, stride, offset, size)
+    logits = upsample_crop(scores, taps, kernel, stride, offset, size, rule)
     labels = logits.argmax(dim=1).to(label_dtype(scores.shape[1]))
     return labels, logits.softmax(dim=1).amax(dim=1).half()
 

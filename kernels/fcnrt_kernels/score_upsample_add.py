@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fcnrt_kernels import launch, reference
-from fcnrt_kernels.checks import DTYPES, check_out, check_scores, check_skip, check_upsampling
+from fcnrt_kernels.checks import DTYPES, TRANSPOSED, check_out, check_scores, check_skip, check_upsampling
 from fcnrt_kernels.config import select_matrix_tile
 from fcnrt_kernels.op import Op
 
@@ -27,13 +27,14 @@ def score_upsample_add(
     weight: Tensor,
     bias: Tensor,
     *,
-    kernel: int,
-    stride: int,
-    offset: Sequence[int],
-    skip_offset: Sequence[int],
     size: Sequence[int],
+    skip_offset: Sequence[int],
+    kernel: int = 1,
+    stride: int = 1,
+    offset: Sequence[int] = (0, 0),
     scale: float = 1.0,
     taps: Tensor | None = None,
+    rule: str = TRANSPOSED,
     out: Tensor | None = None,
 ) -> Tensor:
     """Add the scores of ``skip`` to the upsampled ``coarse`` scores.
@@ -42,13 +43,15 @@ def score_upsample_add(
         coarse: scores ``[N,C,h,w]``; float32, float16 or bfloat16, any strides.
         skip: feature map ``[N,K,H',W']``, likewise.
         weight, bias: the 1x1 convolution, ``[C,K]`` in skip's type and ``[C]``, contiguous.
+        size: rows and columns of the window.
+        skip_offset: first row and column of the window in ``skip``.
         kernel, stride: of the transposed convolution, which has no padding; kernel >= stride.
         offset: first row and column of the window in the upsampled map.
-        skip_offset: first row and column of the window in ``skip``.
-        size: rows and columns of the window.
         scale: multiplies the score before the bias is added (the at-once nets scale their skips).
         taps: None for bilinear, ``[C,kernel,kernel]`` for one filter a class, ``[C,C,kernel,kernel]``
             (in, out, rows, columns) for a full transposed convolution; contiguous float32.
+        rule: ``"transposed"``, or the interpolation that brings all of the scores to ``size`` instead:
+            ``"half_pixel"`` (torch's ``align_corners=False``), ``"align_corners"``, ``"nearest"``.
         out: where to write, ``[N,C,*size]``, any floating type and strides; a new float32 tensor if None.
 
     Returns:
@@ -57,7 +60,7 @@ def score_upsample_add(
     Raises:
         ValueError: shapes, types, devices or windows that do not fit each other.
     """
-    args = (coarse, skip, weight, bias, taps, kernel, stride, list(offset), list(skip_offset), list(size), scale)
+    args = (coarse, skip, weight, bias, taps, kernel, stride, list(offset), list(skip_offset), list(size), scale, rule)
     if out is None:
         return _OP(*args)  # type: ignore[no-any-return]
     check_out(out, (*coarse.shape[:2], *size), DTYPES, coarse.device)
@@ -76,14 +79,15 @@ def _check(
     skip_offset: Sequence[int],
     size: Sequence[int],
     scale: float,
+    rule: str,
 ) -> None:
     check_scores("coarse", coarse)
-    check_upsampling(coarse, taps, kernel, stride, offset, size)
+    check_upsampling(coarse, taps, kernel, stride, offset, size, rule)
     check_skip(coarse, skip, weight, bias, skip_offset, size)
 
 
 def _allocate(coarse: Tensor, *args: object) -> Tensor:
-    size: Sequence[int] = args[-2]  # type: ignore[assignment]  # of the schema below
+    size: Sequence[int] = args[-3]  # type: ignore[assignment]  # of the schema below
     return coarse.new_empty((*coarse.shape[:2], *size), dtype=torch.float32)
 
 
@@ -99,12 +103,13 @@ def _launch(
     skip_offset: Sequence[int],
     size: Sequence[int],
     scale: float,
+    rule: str,
     out: Tensor,
 ) -> None:
     from fcnrt_kernels.jit.score_upsample_add import score_upsample_add_kernel
 
     batch, num_classes = coarse.shape[:2]
-    kind = launch.kind_of(taps)
+    kind = launch.kind_of(rule, taps)
     tile = select_matrix_tile(num_classes, skip.shape[1], skip.element_size())
     if kind == launch.DENSE:
         blocks = launch.phase_blocks(stride, offset, size, tile.block_p)
@@ -125,6 +130,7 @@ def _launch(
             *size,
             *offset,
             *skip_offset,
+            *launch.coarse_per_output(rule, coarse.shape[2:], size),
             *coarse.stride(),
             *skip.stride(),
             *out.stride(),
@@ -143,7 +149,7 @@ def _launch(
 _OP = Op(
     "score_upsample_add",
     "(Tensor coarse, Tensor skip, Tensor weight, Tensor bias, Tensor? taps, int kernel, int stride, "
-    "SymInt[] offset, SymInt[] skip_offset, SymInt[] size, float scale) -> Tensor",
+    "SymInt[] offset, SymInt[] skip_offset, SymInt[] size, float scale, str rule) -> Tensor",
     check=_check,
     twin=reference.score_upsample_add,
     allocate=_allocate,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fcnrt_kernels import launch, reference
-from fcnrt_kernels.checks import check_out
+from fcnrt_kernels.checks import TRANSPOSED, check_out
 from fcnrt_kernels.config import select_matrix_tile, select_pixel_tile
 from fcnrt_kernels.op import Op
 from fcnrt_kernels.reference import label_dtype
@@ -25,11 +25,12 @@ from fcnrt_kernels.upsample_crop import check
 def upsample_argmax(
     scores: Tensor,
     *,
-    kernel: int,
-    stride: int,
-    offset: Sequence[int],
     size: Sequence[int],
+    kernel: int = 1,
+    stride: int = 1,
+    offset: Sequence[int] = (0, 0),
     taps: Tensor | None = None,
+    rule: str = TRANSPOSED,
     confidence: bool = False,
     out: Any = None,
 ) -> Any:
@@ -37,7 +38,7 @@ def upsample_argmax(
 
     Args:
         scores: ``[N,C,h,w]``; float32, float16 or bfloat16, any strides.
-        kernel, stride, offset, size, taps: as in ``upsample_crop``.
+        size, kernel, stride, offset, taps, rule: as in ``upsample_crop``.
         confidence: also return the winner's softmax probability.
         out: where to write: labels ``[N,*size]`` in uint8 (int32 past 255 classes), and with ``confidence`` a
             tuple of them and float16 or float32 ``[N,*size]``; any strides. New tensors if None.
@@ -48,7 +49,7 @@ def upsample_argmax(
     Raises:
         ValueError: shapes, types, devices or a window that do not fit each other.
     """
-    args = (scores, taps, kernel, stride, list(offset), list(size))
+    args = (scores, taps, kernel, stride, list(offset), list(size), rule)
     op = _OP_CONFIDENCE if confidence else _OP
     if out is None:
         return op(*args)
@@ -61,15 +62,27 @@ def upsample_argmax(
 
 
 def _allocate(
-    scores: Tensor, taps: Tensor | None, kernel: int, stride: int, offset: Sequence[int], size: Sequence[int]
+    scores: Tensor,
+    taps: Tensor | None,
+    kernel: int,
+    stride: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    rule: str,
 ) -> Tensor:
     return scores.new_empty((scores.shape[0], *size), dtype=label_dtype(scores.shape[1]))
 
 
 def _allocate_confidence(
-    scores: Tensor, taps: Tensor | None, kernel: int, stride: int, offset: Sequence[int], size: Sequence[int]
+    scores: Tensor,
+    taps: Tensor | None,
+    kernel: int,
+    stride: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    rule: str,
 ) -> tuple[Tensor, Tensor]:
-    labels = _allocate(scores, taps, kernel, stride, offset, size)
+    labels = _allocate(scores, taps, kernel, stride, offset, size, rule)
     return labels, torch.empty_like(labels, dtype=torch.float16)
 
 
@@ -80,13 +93,14 @@ def _launch(
     stride: int,
     offset: Sequence[int],
     size: Sequence[int],
+    rule: str,
     labels: Tensor,
     probability: Tensor | None = None,
 ) -> None:
     from fcnrt_kernels.jit.upsample_argmax import upsample_argmax_dense_kernel, upsample_argmax_kernel
 
     batch, num_classes = scores.shape[:2]
-    kind = launch.kind_of(taps)
+    kind = launch.kind_of(rule, taps)
     second = labels if probability is None else probability
     args = (
         num_classes,
@@ -124,6 +138,7 @@ def _launch(
                 labels,
                 second,
                 *args,
+                *launch.coarse_per_output(rule, scores.shape[2:], size),
                 KERNEL=kernel,
                 STRIDE=stride,
                 KIND=kind,
@@ -134,7 +149,7 @@ def _launch(
             )
 
 
-_SCHEMA = "(Tensor scores, Tensor? taps, int kernel, int stride, SymInt[] offset, SymInt[] size)"
+_SCHEMA = "(Tensor scores, Tensor? taps, int kernel, int stride, SymInt[] offset, SymInt[] size, str rule)"
 
 _OP = Op(
     "upsample_argmax",

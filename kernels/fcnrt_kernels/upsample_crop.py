@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fcnrt_kernels import launch, reference
-from fcnrt_kernels.checks import DTYPES, check_out, check_scores, check_upsampling
+from fcnrt_kernels.checks import DTYPES, TRANSPOSED, check_out, check_scores, check_upsampling
 from fcnrt_kernels.config import select_matrix_tile, select_pixel_tile
 from fcnrt_kernels.op import Op
 
@@ -22,22 +22,25 @@ from fcnrt_kernels.op import Op
 def upsample_crop(
     scores: Tensor,
     *,
-    kernel: int,
-    stride: int,
-    offset: Sequence[int],
     size: Sequence[int],
+    kernel: int = 1,
+    stride: int = 1,
+    offset: Sequence[int] = (0, 0),
     taps: Tensor | None = None,
+    rule: str = TRANSPOSED,
     out: Tensor | None = None,
 ) -> Tensor:
     """A window of the transposed convolution of ``scores``.
 
     Args:
         scores: ``[N,C,h,w]``; float32, float16 or bfloat16, any strides.
+        size: rows and columns of the window.
         kernel, stride: of the transposed convolution, which has no padding; kernel >= stride.
         offset: first row and column of the window in the upsampled map.
-        size: rows and columns of the window.
         taps: None for bilinear, ``[C,kernel,kernel]`` for one filter a class, ``[C,C,kernel,kernel]``
             (in, out, rows, columns) for a full transposed convolution; contiguous float32.
+        rule: ``"transposed"``, or the interpolation that brings all of the scores to ``size`` instead:
+            ``"half_pixel"`` (torch's ``align_corners=False``), ``"align_corners"``, ``"nearest"``.
         out: where to write, ``[N,C,*size]``, any floating type and strides; a new float32 tensor if None.
 
     Returns:
@@ -46,7 +49,7 @@ def upsample_crop(
     Raises:
         ValueError: shapes, types, devices or a window that do not fit each other.
     """
-    args = (scores, taps, kernel, stride, list(offset), list(size))
+    args = (scores, taps, kernel, stride, list(offset), list(size), rule)
     if out is None:
         return _OP(*args)  # type: ignore[no-any-return]
     check_out(out, (*scores.shape[:2], *size), DTYPES, scores.device)
@@ -54,7 +57,13 @@ def upsample_crop(
 
 
 def check(
-    scores: Tensor, taps: Tensor | None, kernel: int, stride: int, offset: Sequence[int], size: Sequence[int]
+    scores: Tensor,
+    taps: Tensor | None,
+    kernel: int,
+    stride: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    rule: str,
 ) -> None:
     """What ``upsample_crop`` and ``upsample_argmax`` demand.
 
@@ -62,11 +71,17 @@ def check(
         ValueError: shapes, types, devices or a window that do not fit each other.
     """
     check_scores("scores", scores)
-    check_upsampling(scores, taps, kernel, stride, offset, size)
+    check_upsampling(scores, taps, kernel, stride, offset, size, rule)
 
 
 def _allocate(
-    scores: Tensor, taps: Tensor | None, kernel: int, stride: int, offset: Sequence[int], size: Sequence[int]
+    scores: Tensor,
+    taps: Tensor | None,
+    kernel: int,
+    stride: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    rule: str,
 ) -> Tensor:
     return scores.new_empty((*scores.shape[:2], *size), dtype=torch.float32)
 
@@ -78,12 +93,13 @@ def _launch(
     stride: int,
     offset: Sequence[int],
     size: Sequence[int],
+    rule: str,
     out: Tensor,
 ) -> None:
     from fcnrt_kernels.jit.upsample_crop import upsample_crop_dense_kernel, upsample_crop_kernel
 
     batch, num_classes = scores.shape[:2]
-    kind = launch.kind_of(taps)
+    kind = launch.kind_of(rule, taps)
     args = (num_classes, *scores.shape[2:], *size, *offset, *scores.stride(), *out.stride())
     with launch.on_device(scores):
         if kind == launch.DENSE:
@@ -110,6 +126,7 @@ def _launch(
                 scores if taps is None else taps,  # bilinear weights are not read from memory
                 out,
                 *args,
+                *launch.coarse_per_output(rule, scores.shape[2:], size),
                 KERNEL=kernel,
                 STRIDE=stride,
                 KIND=kind,
@@ -121,7 +138,7 @@ def _launch(
 
 _OP = Op(
     "upsample_crop",
-    "(Tensor scores, Tensor? taps, int kernel, int stride, SymInt[] offset, SymInt[] size) -> Tensor",
+    "(Tensor scores, Tensor? taps, int kernel, int stride, SymInt[] offset, SymInt[] size, str rule) -> Tensor",
     check=check,
     twin=reference.upsample_crop,
     allocate=_allocate,

@@ -1,23 +1,21 @@
-"""Transposed convolution, read from the output's side: the one piece that all decoder kernels share.
+"""Coarse scores at fine positions, read from the output's side: the one piece that all decoder kernels share.
 
-An upsampled row ``Y`` is reached by the coarse rows ``i`` with ``0 <= Y - i * STRIDE < KERNEL``: the last of them
-is ``Y // STRIDE``, and there are ``cdiv(KERNEL, STRIDE)`` of them (two, when KERNEL is twice STRIDE). Columns alike.
+Transposed convolution: an upsampled row ``Y`` is reached by the coarse rows ``i`` with ``0 <= Y - i * STRIDE <
+KERNEL``: the last of them is ``Y // STRIDE``, and there are ``cdiv(KERNEL, STRIDE)`` of them (two, when KERNEL is twice
+STRIDE).
+Interpolation: two coarse rows around the position that the rule gives ``Y``, or the one nearest. Columns alike.
 """
 
 import triton
 import triton.language as tl
 
-# How the weights of the transposed convolution are held.
-BILINEAR = tl.constexpr(0)  # nowhere: the closed form of the bilinear filter
-DEPTHWISE = tl.constexpr(1)  # [C, KERNEL, KERNEL]: each class by itself
-DENSE = tl.constexpr(2)  # [C_in, C_out, KERNEL, KERNEL]: every class into every class
-
-
-@triton.jit
-def tap(position, step, STRIDE: tl.constexpr):
-    """The coarse index that lies ``step`` before the last one reaching ``position``, and its kernel index."""
-    index = position // STRIDE - step
-    return index, position - index * STRIDE
+# Where the weights of the upsampling come from; the numbers of ``launch.py``.
+BILINEAR = tl.constexpr(0)  # transposed convolution: the closed form of the bilinear filter
+DEPTHWISE = tl.constexpr(1)  # transposed convolution: [C, KERNEL, KERNEL], each class by itself
+DENSE = tl.constexpr(2)  # transposed convolution: [C_in, C_out, KERNEL, KERNEL], every class into every class
+HALF_PIXEL = tl.constexpr(3)  # interpolation between pixel centres
+ALIGN_CORNERS = tl.constexpr(4)  # interpolation that keeps the corners where they are
+NEAREST = tl.constexpr(5)  # the nearest score
 
 
 @triton.jit
@@ -25,6 +23,36 @@ def bilinear(kernel_index, KERNEL: tl.constexpr):
     FACTOR: tl.constexpr = (KERNEL + 1) // 2
     CENTER: tl.constexpr = FACTOR - 0.5 - 0.5 * (KERNEL % 2)
     return 1.0 - tl.abs(kernel_index - CENTER) / FACTOR
+
+
+@triton.jit
+def tap(position, step, length, scale, KERNEL: tl.constexpr, STRIDE: tl.constexpr, KIND: tl.constexpr):
+    """The ``step``-th coarse entry that reaches ``position``, on one axis of ``length`` coarse entries.
+
+    Returns its index, its weight where the kind has one, its index in the kernel, and whether it exists.
+    """
+    if KIND <= DENSE:
+        index = position // STRIDE - step
+        kernel_index = position - index * STRIDE
+        weight = bilinear(kernel_index, KERNEL)
+        exists = (index >= 0) & (index < length) & (kernel_index < KERNEL)
+    else:
+        if KIND == HALF_PIXEL:
+            source = tl.maximum((position.to(tl.float32) + 0.5) * scale - 0.5, 0.0)
+        else:
+            source = position.to(tl.float32) * scale
+        lower = source.to(tl.int32)
+        upper_weight = source - lower.to(tl.float32)
+        if KIND == NEAREST:
+            weight = upper_weight * 0.0 + 1.0
+        elif step == 0:
+            weight = 1.0 - upper_weight
+        else:
+            weight = upper_weight
+        index = tl.minimum(lower + step, length - 1)
+        kernel_index = index
+        exists = index >= 0
+    return index, weight, kernel_index, exists
 
 
 @triton.jit
@@ -36,6 +64,8 @@ def upsample_diagonal(
     x,
     height,
     width,
+    scale_y,  # coarse entries per output pixel, for interpolation
+    scale_x,
     stride_h,
     stride_w,
     mask,
@@ -44,18 +74,17 @@ def upsample_diagonal(
     KIND: tl.constexpr,
 ):
     """``acc`` plus the upsampled scores at ``(y, x)``, for weights that keep the classes apart."""
-    TAPS: tl.constexpr = (KERNEL + STRIDE - 1) // STRIDE
+    TAPS: tl.constexpr = (KERNEL + STRIDE - 1) // STRIDE if KIND <= DENSE else 1 if KIND == NEAREST else 2
     for step_y in tl.static_range(TAPS):
-        iy, ky = tap(y, step_y, STRIDE)
-        mask_y = (iy >= 0) & (iy < height) & (ky < KERNEL)
+        iy, weight_y, ky, exists_y = tap(y, step_y, height, scale_y, KERNEL, STRIDE, KIND)
         for step_x in tl.static_range(TAPS):
-            ix, kx = tap(x, step_x, STRIDE)
-            inside = mask & mask_y & (ix >= 0) & (ix < width) & (kx < KERNEL)
+            ix, weight_x, kx, exists_x = tap(x, step_x, width, scale_x, KERNEL, STRIDE, KIND)
+            inside = mask & exists_y & exists_x
             coarse = tl.load(coarse_ptr + (iy * stride_h + ix * stride_w), mask=inside, other=0.0).to(tl.float32)
-            if KIND == BILINEAR:
-                weight = bilinear(ky, KERNEL) * bilinear(kx, KERNEL)
-            else:
+            if KIND == DEPTHWISE:
                 weight = tl.load(taps_ptr + (ky * KERNEL + kx), mask=inside, other=0.0).to(tl.float32)
+            else:
+                weight = weight_y * weight_x
             acc += weight * coarse
     return acc
 
