@@ -79,7 +79,8 @@ class GraphCache:
     def __call__(self, name: str, run: Callable[[Tensor], Outputs], x: Tensor) -> Outputs:
         """``run(x)``, where ``name`` tells functions apart that share this cache."""
         key = (name, x.shape, x.dtype, x.device)
-        with self._lock:
+        # A recording outlives the call that made it: its buffers must not be tied to that caller's inference mode.
+        with self._lock, torch.inference_mode(False), torch.no_grad():
             if self._last_use is not None:
                 self._last_use.wait()
             if key in self._recordings:
