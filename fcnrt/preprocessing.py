@@ -1,0 +1,139 @@
+"""How pixels become network input: the conventions of the published checkpoints, as data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fcnrt.errors import InputError
+
+_FIELDS = ("name", "order", "scale", "mean", "std")
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """``(value * scale - mean) / std`` per channel, channels first put into ``order``.
+
+    Args:
+        name: A name of :data:`PRESETS`, or ``"custom"``.
+        order: Channel order of the network's input; images are RGB.
+        scale: Multiplies the 0..255 value first: 1.0 (Caffe) or 1/255 (torchvision).
+        mean: Subtracted after scaling, in ``order``.
+        std: Divides last, in ``order``.
+
+    Raises:
+        InputError: A field is of the wrong kind, not finite, or ``scale``/``std`` is not positive.
+    """
+
+    name: str
+    order: Literal["rgb", "bgr"]
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise InputError(f"normalization name is {self.name!r}; expected a string")
+        if self.order not in ("rgb", "bgr"):
+            raise InputError(f"normalization order is {self.order!r}; expected 'rgb' or 'bgr'")
+        object.__setattr__(self, "scale", _floats("scale", (self.scale,), 1)[0])
+        object.__setattr__(self, "mean", _floats("mean", self.mean, 3))
+        object.__setattr__(self, "std", _floats("std", self.std, 3))
+        if self.scale <= 0 or min(self.std) <= 0:
+            raise InputError(f"normalization scale is {self.scale} and std is {self.std}; both must be positive")
+
+    def to_json(self) -> str:
+        """One line of JSON that :meth:`from_json` reads back to an equal object."""
+        return json.dumps({field: getattr(self, field) for field in _FIELDS})
+
+    @classmethod
+    def from_json(cls, text: str) -> Normalization:
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            InputError: ``text`` is not JSON, or not a normalization.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"normalization is not JSON: {error}") from error
+        if not isinstance(data, dict) or set(data) != set(_FIELDS):
+            raise InputError(f"normalization must be a JSON object with exactly the keys {', '.join(_FIELDS)}")
+        return cls(**data)
+
+
+def _floats(field: str, values: Any, count: int) -> tuple[float, ...]:
+    """``values`` as ``count`` finite Python floats."""
+    try:
+        floats = tuple(float(value) for value in values if not isinstance(value, (str, bool)))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"normalization {field} is {values!r}; expected {count} number(s)") from error
+    if len(floats) != count or not all(map(math.isfinite, floats)):
+        raise InputError(f"normalization {field} is {values!r}; expected {count} finite number(s)")
+    return floats
+
+
+_CAFFE_MEAN = (104.00698793, 116.66876762, 122.67891434)
+
+# caffe-voc: voc_layers.py of shelhamer/fcn.berkeleyvision.org, and torchfcn/datasets/voc.py.
+# imagenet: torchvision's presets.
+PRESETS: Mapping[str, Normalization] = MappingProxyType(
+    {
+        preset.name: preset
+        for preset in (
+            Normalization("caffe-voc", "bgr", 1.0, (104.00698793, 116.66876762, 122.67891434), (1.0, 1.0, 1.0)),
+            Normalization("imagenet", "rgb", 1.0 / 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        )
+    }
+)
+
+
+def get_normalization(normalization: str | Normalization) -> Normalization:
+    """The preset of that name, or the object itself.
+
+    Raises:
+        InputError: No preset has that name, or it is neither a name nor a :class:`Normalization`.
+    """
+    if isinstance(normalization, Normalization):
+        return normalization
+    if isinstance(normalization, str) and normalization in PRESETS:
+        return PRESETS[normalization]
+    raise InputError(
+        f"unknown normalization {normalization!r}; "
+        f"expected one of {', '.join(PRESETS)}, or a fcnrt.preprocessing.Normalization"
+    )
+
+
+def normalize(images: Tensor, normalization: str | Normalization) -> Tensor:
+    """RGB images as network input, on the images' device.
+
+    Args:
+        images: uint8 ``[N, 3, H, W]``, RGB.
+        normalization: A preset's name or a :class:`Normalization`.
+
+    Returns:
+        float32 ``[N, 3, H, W]`` in the normalization's channel order.
+
+    Raises:
+        InputError: The tensor has another dtype or shape.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise InputError(
+            f"images are {images.dtype} of shape {tuple(images.shape)}; expected torch.uint8 [N, 3, H, W], RGB"
+        )
+    rule = get_normalization(normalization)
+    ordered = images.flip(1) if rule.order == "bgr" else images
+    values = ordered.to(torch.float32, memory_format=torch.contiguous_format)
+    if rule.scale != 1.0:
+        values.mul_(rule.scale)
+    values.sub_(values.new_tensor(rule.mean).view(1, 3, 1, 1))
+    if rule.std != (1.0, 1.0, 1.0):
+        values.div_(values.new_tensor(rule.std).view(1, 3, 1, 1))
+    return values
