@@ -25,6 +25,8 @@ from fcnrt.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
+IMAGE_CHANNELS = 3
+
 
 class Segmenter(nn.Module):
     """A network that is ready to label pixels; ``fcnrt.load`` makes one.
@@ -48,19 +50,20 @@ class Segmenter(nn.Module):
         self.engine = Engine(self._build_net(), placement, engine)
         self.eval()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         """What the eager net returns.
 
         Args:
-            x: floating ``[N,3,H,W]``, normalised as ``spec.normalization`` says; any H and W from 1 up.
+            x: floating ``[N,3,H,W]``, normalised as ``spec.normalization`` says; any H and W from 1 up. A two-trunk
+                net takes ``[N,6,H,W]``, colour then HHA.
 
         Returns:
-            Logits, float32 ``[N,C,H,W]``.
+            Logits, float32 ``[N,C,H,W]``; of a net with several heads a dict of them.
 
         Raises:
             InputError: ``x`` has another shape or type.
         """
-        return self.engine(self._checked(x))  # type: ignore[no-any-return]
+        return self.engine(self._checked(x))
 
     def predict_labels(self, x: Tensor, confidence: bool = False) -> Any:
         """The best class of each pixel; the logits are never written to memory on a GPU.
@@ -71,7 +74,7 @@ class Segmenter(nn.Module):
 
         Returns:
             Labels, uint8 ``[N,H,W]`` (int32 past 255 classes); with ``confidence`` a tuple of them and the
-            probability, float16 ``[N,H,W]``.
+            probability, float16 ``[N,H,W]``. Of a net with several heads a dict of these.
 
         Raises:
             InputError: ``x`` has another shape or type.
@@ -166,11 +169,12 @@ class Segmenter(nn.Module):
         return net
 
     def _checked(self, x: Tensor) -> Tensor:
-        if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != 3 or not x.is_floating_point():
+        channels = self.engine.in_channels
+        if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != channels or not x.is_floating_point():
             found = f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             raise InputError(
-                f"the input is {found}; expected a floating [N,3,H,W], normalised as {self.spec.normalization.name}. "
-                f"For images, call model.segment"
+                f"the input is {found}; expected a floating [N,{channels},H,W], normalised as "
+                f"{self.spec.normalization.name}. For images, call model.segment"
             )
         if not x.shape[2] or not x.shape[3]:
             raise InputError(f"the input is {list(x.shape)}; expected at least one row and one column")
@@ -178,6 +182,11 @@ class Segmenter(nn.Module):
 
     def _segment(self, source: ImageSource, confidence: bool, resize: int | None) -> Segmentation:
         started = time.perf_counter()
+        if self.engine.in_channels != IMAGE_CHANNELS:
+            raise InputError(
+                f"{self.spec.arch} takes {self.engine.in_channels} channels, an image has {IMAGE_CHANNELS}; "
+                f"stack what the net was trained on into a tensor, and call model(x) or model.predict_labels(x)"
+            )
         image = read_image(source)
         height, width = image.shape[:2]
         shown = image if resize is None else _resize(image, resize)
@@ -188,25 +197,19 @@ class Segmenter(nn.Module):
             x = normalize(pixels, self.spec.normalization)
             self._wait()
             prepared = time.perf_counter()
-            probability = None
-            if shown is not image:
-                logits = F.interpolate(self(x), size=(height, width), mode="bilinear", align_corners=False)
-                labels = logits.argmax(dim=1).to(torch.uint8 if self.spec.num_classes <= 255 else torch.int32)
-                if confidence:
-                    probability = logits.softmax(dim=1).amax(dim=1).half()
-            elif confidence:
-                labels, probability = self.predict_labels(x, confidence=True)
-            else:
-                labels = self.predict_labels(x)
+            heads = self._label_heads(x, confidence, None if shown is image else (height, width))
             self._wait()
             inferred = time.perf_counter()
+            maps = {name: labels[0].cpu().numpy() for name, (labels, _) in heads.items()}
+            probability = next(iter(heads.values()))[1]
             result = Segmentation(
-                labels=labels[0].cpu().numpy(),
+                labels=next(iter(maps.values())),
                 classes=self.spec.classes,
                 palette=self.spec.palette,
                 image=image,
                 path=path,
                 confidence=None if probability is None else probability[0].cpu().numpy(),
+                heads=maps if len(maps) > 1 else {},
             )
         finished = time.perf_counter()
         result.speed = {
@@ -215,6 +218,21 @@ class Segmenter(nn.Module):
             "postprocess": (finished - inferred) * 1e3,
         }
         return result
+
+    def _label_heads(
+        self, x: Tensor, confidence: bool, size: tuple[int, int] | None
+    ) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """Labels, and the probability if asked for, of each head; at ``size``, where that is not the input's."""
+        if size is None:
+            labelled = _by_head(self.predict_labels(x, confidence))
+            return {name: labels if confidence else (labels, None) for name, labels in labelled.items()}
+        heads: dict[str, tuple[Tensor, Tensor | None]] = {}
+        for name, logits in _by_head(self(x)).items():
+            # Scores are brought to the image's size, not labels: a label between two others means nothing.
+            at_size = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+            labels = at_size.argmax(dim=1).to(torch.uint8 if logits.shape[1] <= 255 else torch.int32)
+            heads[name] = (labels, at_size.softmax(dim=1).amax(dim=1).half() if confidence else None)
+        return heads
 
     def _check_memory(self, height: int, width: int, name: str) -> None:
         """A machine that runs out of memory kills the run; a refusal costs one image."""
@@ -267,6 +285,11 @@ def load(
     for note in checkpoint.notes:
         logger.warning("%s: %s", os.fspath(path), note)
     return Segmenter(checkpoint.spec, checkpoint.state_dict, placement, chosen)
+
+
+def _by_head(outputs: Any) -> dict[str, Any]:
+    """What a net with one head gives, in the form that a net with several gives."""
+    return outputs if isinstance(outputs, dict) else {"out": outputs}
 
 
 def _is_several(image: Any) -> bool:

@@ -49,14 +49,15 @@ class Engine(nn.Module):
     def __init__(self, net: FCN, placement: Placement, engine: str) -> None:
         super().__init__()
         self.placement = placement
+        self.in_channels = net.in_channels
         self.peak_elements = net.peak_elements
         build = FusedFCN if engine == "fused" else EagerFCN
         self.graph = build(net.eval().requires_grad_(False).to(placement.device), placement.dtype)
         self._recordings = GraphCache() if placement.device.type == "cuda" else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised image ``[N,3,H,W]`` to logits, float32 ``[N,C,H,W]``."""
-        return self._run("logits", self.graph, x)  # type: ignore[no-any-return]
+    def forward(self, x: Tensor) -> Any:
+        """Normalised image to logits, float32 ``[N,C,H,W]``; a dict of them by head if several."""
+        return self._run("logits", self.graph, x)
 
     def predict_labels(self, x: Tensor, confidence: bool = False) -> Any:
         """The same to labels, uint8 ``[N,H,W]``, and with ``confidence`` the winner's probability in float16."""

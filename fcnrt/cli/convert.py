@@ -1,0 +1,53 @@
+"""``fcnrt convert``: any checkpoint to a safetensors file that needs no guess."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from fcnrt.checkpoints import read_checkpoint, write_safetensors
+from fcnrt.cli.exit_codes import DONE
+from fcnrt.cli.model_options import add_checkpoint_options
+from fcnrt.engine.placement import DTYPES
+from fcnrt.errors import InputError
+
+
+def add_parser(verbs: Any) -> None:
+    """Add this verb to the subparsers ``verbs``."""
+    parser = verbs.add_parser(
+        "convert",
+        help="write a checkpoint as safetensors, with all that is known about it",
+        description="Read a checkpoint of any layout and write it as safetensors, under canonical names, with "
+        "architecture, classes and normalization in the metadata. What was guessed, or said with an option here, is a "
+        "fact of the new file.",
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="FILE")
+    parser.add_argument("out", type=Path, metavar="OUT.safetensors")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="stored as (default: %(default)s)")
+    parser.add_argument("--force", action="store_true", help="replace OUT.safetensors if it exists")
+    add_checkpoint_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert the checkpoint that the command line names."""
+    out = arguments.out
+    if out.suffix != ".safetensors":
+        raise InputError(f"{out} does not end in .safetensors, which is what is written")
+    if out.exists() and not arguments.force:
+        raise InputError(f"{out} exists; choose another name, or replace it with --force")
+    checkpoint = read_checkpoint(
+        arguments.checkpoint,
+        arch=arguments.arch,
+        normalization=arguments.normalization,
+        classes=arguments.classes,
+    )
+    dtype = DTYPES[arguments.dtype]
+    write_safetensors(out, checkpoint.spec, {name: t.to(dtype) for name, t in checkpoint.state_dict.items()})
+    spec = checkpoint.spec
+    print(f"{arguments.checkpoint} -> {out}: {spec.arch}, {spec.num_classes} classes, {arguments.dtype}")
+    for note in checkpoint.notes:
+        print(f"fcnrt: note, now a fact of {out}: {note}", file=sys.stderr)
+    return DONE

@@ -1,0 +1,58 @@
+"""The options by which a verb is told which network to load, and how."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import fcnrt
+from fcnrt.demo import demo_checkpoint
+from fcnrt.models import ARCHITECTURES
+from fcnrt.preprocessing import PRESETS
+from fcnrt.segmenter import Segmenter
+
+
+def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    """What a file may not say about itself."""
+    group = parser.add_argument_group("what the checkpoint does not say")
+    group.add_argument("--arch", choices=list(ARCHITECTURES), help="architecture; fcn8s and fcn8s-atonce look alike")
+    group.add_argument("--normalization", choices=list(PRESETS), help="how images become input")
+    group.add_argument(
+        "--classes", type=_names, metavar="NAME,NAME,...", help="a name for each class, background first"
+    )
+
+
+def add_placement_options(parser: argparse.ArgumentParser) -> None:
+    """Where and how to compute."""
+    group = parser.add_argument_group("where to compute")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    group.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16 (default: %(default)s)")
+    group.add_argument("--engine", default="auto", choices=("auto", "fused", "eager"), help="default: %(default)s")
+
+
+def load_model(arguments: argparse.Namespace) -> Segmenter:
+    """The model that ``--model`` names; without it the demo net, which is said on stderr.
+
+    Raises:
+        FcnrtError: as ``fcnrt.load``.
+    """
+    path = arguments.model
+    if path is None:
+        path = demo_checkpoint()
+        print(
+            "fcnrt: no --model given: using the demo net, which knows drawn scenes, not photos",
+            file=sys.stderr,
+        )
+    return fcnrt.load(
+        path,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        engine=arguments.engine,
+        arch=arguments.arch,
+        normalization=arguments.normalization,
+        classes=arguments.classes,
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
