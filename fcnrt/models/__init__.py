@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fcnrt.models.fcn import FCN
 from fcnrt.models.registry import ARCHITECTURES, Architecture, create_model
-from fcnrt.models.vgg_fcn import FCN8s, FCN8sAtOnce, FCN16s, FCN32s, VGGFCN
+from fcnrt.models.vgg_fcn import VGGFCN, FCN8s, FCN8sAtOnce, FCN16s, FCN32s
 
 __all__ = [
     "ARCHITECTURES",

@@ -10,7 +10,7 @@ from fcnrt.errors import InputError
 from fcnrt.models.fcn import FCN
 from fcnrt.models.vgg_fcn import FCN8s, FCN8sAtOnce, FCN16s, FCN32s
 
-WIDTH: Mapping[str, Any] = {"width": 1.0}
+VGG_OPTIONS: Mapping[str, Any] = {"width": 1.0, "padding": 100}
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Architecture:
     """
 
     build: Callable[..., FCN]
-    options: Mapping[str, Any] = field(default_factory=lambda: WIDTH)
+    options: Mapping[str, Any] = field(default_factory=lambda: VGG_OPTIONS)
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -7,35 +7,32 @@ parameter names are those of wkentaro/pytorch-fcn ``torchfcn/models``. Long, She
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from fcnrt.models.decoder import Decoder, Deconvolution, Score, Skip, Stage
-from fcnrt.models.fcn import FCN, bilinear_deconvolution, score_layer
+from fcnrt.models.decoder import Decoder, Deconvolution, Resize, Score, Skip, Stage
+from fcnrt.models.layers import check_size
+from fcnrt.models.vgg import PADDING, CaffeVGGFCN, VGG16Trunk
 
-BLOCKS: tuple[tuple[int, int], ...] = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-"""Channels and number of 3x3 convolutions of VGG16's five blocks; a 2x2 max-pool closes each."""
+LEAST_CANVAS = 195
+"""Pixels, zeros included, that leave fc6 the seven entries of pool5 that it reads."""
 
-FC_CHANNELS = 4096
-FC6_KERNEL = 7
-
-PADDING = 100
-"""Zeros around the image, taken by conv1_1: with it, every image down to 1x1 gives scores to crop from."""
+LEAST_ALIGNED_PADDING = 97
+"""With fewer zeros around it, an image of 1x1 leaves fc6 nothing."""
 
 
-def scaled(channels: int, width: float) -> int:
-    """``channels`` of the full net at a width multiplier, at least one."""
-    return max(1, round(channels * width))
-
-
-class VGGFCN(FCN):
+class VGGFCN(CaffeVGGFCN):
     """A VGG16 trunk, made fully convolutional, and the decoder that a subclass names.
 
     Args:
         num_classes: classes, background included.
         width: multiplies every channel count of the trunk; 1.0 is VGG16.
+        padding: zeros around the image. With 97 or more, every size from 1x1 up is valid and the crop aligns scores
+            with pixels. With fewer, such as the classifier's own 1, the image's border gets no scores of its own:
+            then the last scores are stretched over the image (bilinear, half-pixel), and images under
+            ``195 - 2 * padding`` pixels are refused.
 
     Score layers start at zero and transposed convolutions at bilinear interpolation, as the paper trains them;
     the trunk has torch's default initialisation.
@@ -43,49 +40,23 @@ class VGGFCN(FCN):
 
     DECODER: ClassVar[Decoder]
 
-    def __init__(self, num_classes: int = 21, *, width: float = 1.0) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.width = width
-        self.heads = {"out": self.DECODER}
-        self.head_classes = {"out": num_classes}
-        feature_channels: dict[str, int] = {}
-        channels = self.in_channels
-        for block, (full_channels, depth) in enumerate(BLOCKS, start=1):
-            for index in range(1, depth + 1):
-                name, out_channels = f"conv{block}_{index}", scaled(full_channels, width)
-                padding = PADDING if name == "conv1_1" else 1
-                self.add_module(name, nn.Conv2d(channels, out_channels, 3, padding=padding))
-                channels = out_channels
-            feature_channels[f"pool{block}"] = channels
-        fc_channels = feature_channels["fc7"] = scaled(FC_CHANNELS, width)
-        self.fc6 = nn.Conv2d(channels, fc_channels, FC6_KERNEL)
-        self.fc7 = nn.Conv2d(fc_channels, fc_channels, 1)
-        self.dropout = nn.Dropout2d()
-        for score in self.DECODER.scores:
-            self.add_module(score.layer, score_layer(feature_channels[score.feature], num_classes))
-        for stage in self.DECODER.stages:
-            self.add_module(stage.skip.layer, score_layer(feature_channels[stage.skip.feature], num_classes))
-        for upsampling in self.DECODER.upsamplings:
-            if isinstance(upsampling, Deconvolution):
-                self.add_module(upsampling.name, bilinear_deconvolution(num_classes, upsampling))
-
-    def peak_elements(self, height: int, width: int) -> int:
-        """conv1_2's input and output, on the padded canvas."""
-        canvas = (height + 2 * PADDING - 2) * (width + 2 * PADDING - 2)
-        return 2 * scaled(BLOCKS[0][0], self.width) * canvas
+    def __init__(self, num_classes: int = 21, *, width: float = 1.0, padding: int = PADDING) -> None:
+        decoder = self.DECODER
+        if padding >= LEAST_ALIGNED_PADDING:
+            # The padding moves the image, and nothing else, on every map: so it moves the last crop alone.
+            decoder = dataclasses.replace(decoder, crop=decoder.crop + padding - PADDING)
+        else:
+            decoder = dataclasses.replace(decoder, final=Resize("half_pixel"), crop=0)
+        super().__init__({"out": decoder}, {"out": num_classes}, VGG16Trunk(width=width, padding=padding))
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """The trunk: image ``[N,3,H,W]`` to ``pool1`` … ``pool5`` (strides 2 … 32) and ``fc7`` (stride 32)."""
-        maps: dict[str, Tensor] = {}
-        for block, (_, depth) in enumerate(BLOCKS, start=1):
-            for index in range(1, depth + 1):
-                x = F.relu(self.get_submodule(f"conv{block}_{index}")(x), inplace=True)
-            # Caffe's pooling rounds up; with floor, some sizes would leave too little to crop.
-            x = maps[f"pool{block}"] = F.max_pool2d(x, 2, stride=2, ceil_mode=True)
-        x = self.dropout(F.relu(self.fc6(x), inplace=True))
-        maps["fc7"] = self.dropout(F.relu(self.fc7(x), inplace=True))
-        return maps
+        """The trunk: image ``[N,3,H,W]`` to the maps that the decoder names, of ``pool3``, ``pool4`` and ``fc7``.
+
+        Raises:
+            InputError: so little padding that nothing is left of this image for fc6.
+        """
+        check_size(x, LEAST_CANVAS - 2 * self.trunks[0].padding, "its poolings leave fc6 nothing to read")
+        return super().features(x)
 
 
 _SCORE_FR = (Score("fc7", "score_fr"),)
