@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from fcnrt.errors import CheckpointError, DeviceError, FcnrtError, ImageError, InputError
+from fcnrt.errors import CheckpointError, DeviceError, DownloadError, FcnrtError, ImageError, InputError
 from fcnrt.preprocessing import Normalization
 from fcnrt.segmentation import Segmentation
 from fcnrt.segmenter import Segmenter, load
@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CheckpointError",
     "DeviceError",
+    "DownloadError",
     "FcnrtError",
     "ImageError",
     "InputError",

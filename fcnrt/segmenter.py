@@ -20,6 +20,7 @@ from fcnrt.errors import ImageError, InputError
 from fcnrt.images import ImageSource, read_image
 from fcnrt.models import FCN, create_model
 from fcnrt.preprocessing import Normalization, normalize
+from fcnrt.pretrained import is_name, progress_bar, pull
 from fcnrt.segmentation import Segmentation
 from fcnrt.spec import ModelSpec
 
@@ -265,7 +266,8 @@ def load(
     file's own metadata, its name, and a default with a warning; ``model.spec.sources`` tells which it was.
 
     Args:
-        path: a checkpoint of pytorch-fcn (bare or as its trainer wraps it), or fcnrt's safetensors.
+        path: a checkpoint, or the name of a published one (``fcnrt pull --list``), which is fetched once into a
+            cache. A file of that name goes before.
         device: ``"auto"`` (a CUDA GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:N"``.
         dtype: ``"auto"`` (the narrowest type with matrix hardware that keeps the labels), ``torch.float32`` (exact
             parity), ``torch.float16``, ``torch.bfloat16``, or one of these names.
@@ -277,10 +279,12 @@ def load(
     Raises:
         CheckpointError: the file is missing, broken, hostile, or no network that fcnrt knows.
         DeviceError: the device does not exist here.
+        DownloadError: a published file could not be fetched.
         InputError: an argument has a value that does not exist.
     """
     placement = choose_placement(device, dtype)
     chosen = choose_engine(engine)
+    path = _locate(path)
     checkpoint = read_checkpoint(path, arch=arch, normalization=normalization, classes=classes)
     for note in checkpoint.notes:
         logger.warning("%s: %s", os.fspath(path), note)
@@ -290,6 +294,13 @@ def load(
 def _by_head(outputs: Any) -> dict[str, Any]:
     """What a net with one head gives, in the form that a net with several gives."""
     return outputs if isinstance(outputs, dict) else {"out": outputs}
+
+
+def _locate(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    if isinstance(path, str) and is_name(path):
+        with progress_bar(path) as progress:
+            return pull(path, progress=progress)
+    return path
 
 
 def _is_several(image: Any) -> bool:

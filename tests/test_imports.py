@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # itself (its __init__), the kernels, or a __main__, which nothing imports. A new part finds its place here first.
 _READING = {"errors", "imagefiles", "images", "palettes", "preprocessing", "rgb", "spec"}
 _RUNNING = {"engine", "fcnrt_kernels", "models", "plan"}
-_USING = {"checkpoints", "legend", "segmentation", "segmenter"}
+_USING = {"checkpoints", "legend", "pretrained", "segmentation", "segmenter"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "fcnrt_kernels": set(),
@@ -30,9 +30,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "legend": {"errors"},
     "segmentation": {"errors", "imagefiles", "images", "legend", "palettes"},
     "checkpoints": _READING | {"models"},
+    "pretrained": {"errors", "palettes", "preprocessing"},
     "plan": {"errors", "fcnrt_kernels", "models"},
     "engine": {"errors", "fcnrt_kernels", "models", "plan"},
-    "segmenter": _READING | _RUNNING | {"checkpoints", "segmentation"},
+    "segmenter": _READING | _RUNNING | {"checkpoints", "pretrained", "segmentation"},
     "metrics": {"errors"},
     "demo": _READING | _RUNNING | _USING | {"fcnrt", "metrics"},
     "fcnrt": _READING | _USING,

@@ -14,6 +14,7 @@ PUBLIC: dict[ModuleType, set[str]] = {
     fcnrt: {
         "CheckpointError",
         "DeviceError",
+        "DownloadError",
         "FcnrtError",
         "ImageError",
         "InputError",
@@ -47,5 +48,5 @@ def test_every_name_is_there_and_documented(module: ModuleType) -> None:
 
 def test_errors_share_one_base() -> None:
     errors = [getattr(fcnrt, name) for name in fcnrt.__all__ if name.endswith("Error")]
-    assert len(errors) == 5
+    assert len(errors) == 6
     assert all(issubclass(error, fcnrt.FcnrtError) for error in errors)

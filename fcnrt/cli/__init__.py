@@ -10,11 +10,11 @@ import traceback
 from collections.abc import Sequence
 
 import fcnrt
-from fcnrt.cli import convert, doctor, info, segment
+from fcnrt.cli import convert, doctor, info, pull, segment
 from fcnrt.cli.exit_codes import INTERNAL_ERROR, INTERRUPTED, NO_MODEL, USAGE
-from fcnrt.errors import CheckpointError, DeviceError, FcnrtError
+from fcnrt.errors import CheckpointError, DeviceError, DownloadError, FcnrtError
 
-VERBS = (segment, info, convert, doctor)
+VERBS = (segment, info, convert, pull, doctor)
 
 EXAMPLES = """\
 examples:
@@ -22,6 +22,7 @@ examples:
   fcnrt segment photos/ --model fcn8s.pt --out labels --json
   fcnrt info fcn8s.pt                                what a checkpoint holds, and how that is known
   fcnrt convert fcn8s.pt fcn8s.safetensors           the same net, with nothing left to guess
+  fcnrt pull fcn_resnet50_coco                       a published checkpoint, fetched once and checked
   fcnrt doctor                                       what this machine can do
 
 exit codes:
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
         return code
-    except (CheckpointError, DeviceError) as error:
+    except (CheckpointError, DeviceError, DownloadError) as error:
         print(f"fcnrt: error: {error}", file=sys.stderr)
         return NO_MODEL
     except FcnrtError as error:
