@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fcnrt.engine.taps import inspect_taps
 from fcnrt.models import FCN
+from fcnrt.models.batchnorm import fold_batchnorm
 from fcnrt.models.decoder import Decoder, Deconvolution, Score, Upsampling
 from fcnrt.plan.windows import Window, decoder_windows
 from fcnrt_kernels import score_upsample_add, upsample_argmax, upsample_crop
@@ -29,6 +30,7 @@ class FusedFCN(nn.Module):
         super().__init__()
         self.dtype = dtype
         self.heads = net.heads
+        fold_batchnorm(net)
         # The decoders' weights first, in float32: the trunk's conversion below is in place.
         for decoder in net.heads.values():
             for score in decoder.scores:

@@ -76,7 +76,7 @@ class GraphCache:
         self._lock = threading.Lock()
         self._last_use: Any = None
 
-    def __call__(self, name: str, run: Callable[[Tensor], Outputs], x: Tensor) -> Outputs:
+    def __call__(self, name: str, run: Callable[[Tensor], Any], x: Tensor) -> Any:
         """``run(x)``, where ``name`` tells functions apart that share this cache."""
         key = (name, x.shape, x.dtype, x.device)
         # A recording outlives the call that made it: its buffers must not be tied to that caller's inference mode.
@@ -102,7 +102,7 @@ class GraphCache:
     def __len__(self) -> int:
         return len(self._recordings)
 
-    def _record(self, run: Callable[[Tensor], Outputs], x: Tensor) -> Recording | None:
+    def _record(self, run: Callable[[Tensor], Any], x: Tensor) -> Recording | None:
         try:
             return self._capture(run, x)
         except RuntimeError as error:
