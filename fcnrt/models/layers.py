@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from fcnrt.errors import InputError
-from fcnrt.models.decoder import Decoder, Deconvolution
+from fcnrt.models.decoder import Decoder, Deconvolution, Score, Skip
 from fcnrt.models.fcn import bilinear_deconvolution, score_layer
 
 
@@ -25,7 +25,7 @@ def add_decoder(net: nn.Module, decoder: Decoder, channels: Mapping[str, int], n
         channels: of each feature map that ``decoder`` names.
         num_classes: what each position is scored for.
     """
-    for score in (*decoder.scores, *(stage.skip for stage in decoder.stages)):
+    for score in _scored(decoder):
         net.add_module(score.layer, score_layer(channels[score.feature], num_classes))
     for upsampling in decoder.upsamplings:
         if isinstance(upsampling, Deconvolution):
@@ -34,11 +34,7 @@ def add_decoder(net: nn.Module, decoder: Decoder, channels: Mapping[str, int], n
 
 def decoded_features(heads: Mapping[str, Decoder]) -> frozenset[str]:
     """The feature maps that the decoders name; a trunk need keep no others."""
-    return frozenset(
-        source.feature
-        for decoder in heads.values()
-        for source in (*decoder.scores, *(stage.skip for stage in decoder.stages))
-    )
+    return frozenset(score.feature for decoder in heads.values() for score in _scored(decoder))
 
 
 def check_size(x: Tensor, least: int, reason: str) -> None:
@@ -53,3 +49,8 @@ def check_size(x: Tensor, least: int, reason: str) -> None:
             f"an image of {height}x{width} pixels is too small: {reason}; expected at least {least}x{least}, "
             "enlarge or pad it"
         )
+
+
+def _scored(decoder: Decoder) -> tuple[Score | Skip, ...]:
+    """Its score layers, each with the feature map that it reads."""
+    return (*decoder.scores, *(stage.skip for stage in decoder.stages))

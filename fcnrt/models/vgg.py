@@ -35,7 +35,7 @@ FC_CHANNELS = 4096
 FC6_KERNEL = 7
 
 PADDING = 100
-"""Zeros around the image, taken by the first convolution: with it, every image down to 1x1 gives scores to crop from."""
+"""Zeros around the image, taken by the first convolution: with them, images down to 1x1 give scores to crop from."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class CaffeVGGFCN(FCN):
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Image ``[N,in_channels,H,W]`` to the feature maps that the decoders name."""
         named = decoded_features(self.heads)
-        parts = x.split([trunk.in_channels for trunk in self.trunks], dim=1)
+        parts = x.split_with_sizes([trunk.in_channels for trunk in self.trunks], dim=1)
         maps: dict[str, Tensor] = {}
         for trunk, part in zip(self.trunks, parts, strict=True):
             maps.update((name, feature) for name, feature in trunk.run(self, part) if name in named)
