@@ -10,8 +10,8 @@ from typing import Any
 from fcnrt.checkpoints import read_checkpoint, write_safetensors
 from fcnrt.cli.exit_codes import DONE
 from fcnrt.cli.model_options import add_checkpoint_options
+from fcnrt.cli.output_file import check_output
 from fcnrt.engine.placement import DTYPES
-from fcnrt.errors import InputError
 
 
 def add_parser(verbs: Any) -> None:
@@ -34,10 +34,7 @@ def add_parser(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Convert the checkpoint that the command line names."""
     out = arguments.out
-    if out.suffix != ".safetensors":
-        raise InputError(f"{out} does not end in .safetensors, which is what is written")
-    if out.exists() and not arguments.force:
-        raise InputError(f"{out} exists; choose another name, or replace it with --force")
+    check_output(out, force=arguments.force)
     checkpoint = read_checkpoint(
         arguments.checkpoint,
         arch=arguments.arch,

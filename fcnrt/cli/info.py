@@ -57,6 +57,8 @@ def as_dict(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
         "parameters": sum(tensor.numel() for tensor in checkpoint.state_dict.values()),
         "arch": spec.arch,
         "width": spec.width,
+        "options": dict(spec.options),
+        "heads": {head: list(names) for head, names in spec.heads.items()},
         "num_classes": spec.num_classes,
         "classes": list(spec.classes),
         "palette": [list(color) for color in spec.palette],
@@ -77,13 +79,15 @@ def as_lines(path: Path, checkpoint: Checkpoint) -> list[str]:
         ("layout", checkpoint.layout, None),
         ("wrapping", ", ".join(checkpoint.wrapping) or "none", None),
         ("architecture", spec.arch, "arch"),
-        ("width", f"{spec.width:g} of VGG16, {record['parameters']:,} parameters", "width"),
+        ("width", f"{spec.width:g} of the original's, {record['parameters']:,} parameters", "width"),
+        *((name, value, name) for name, value in spec.options.items() if name != "width"),
         ("classes", f"{spec.num_classes}: {', '.join(spec.classes)}", "classes"),
         (
             "normalization",
             f"{rule.name}: {rule.order.upper()} * {rule.scale:.6g} - {_triple(rule.mean)}, / {_triple(rule.std)}",
             "normalization",
         ),
+        *((f"head {head}", f"{len(names)}: {', '.join(names)}", None) for head, names in spec.heads.items()),
     ]
     return [
         f"{name:<14} {value}" + (f"  [{spec.sources[field]}]" if field and field in spec.sources else "")

@@ -18,7 +18,7 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--arch", choices=list(ARCHITECTURES), help="architecture; fcn8s and fcn8s-atonce look alike")
     group.add_argument("--normalization", choices=list(PRESETS), help="how images become input")
     group.add_argument(
-        "--classes", type=_names, metavar="NAME,NAME,...", help="a name for each class, background first"
+        "--classes", type=class_names, metavar="NAME,NAME,...", help="a name for each class, background first"
     )
 
 
@@ -54,5 +54,6 @@ def load_model(arguments: argparse.Namespace) -> Segmenter:
     )
 
 
-def _names(text: str) -> tuple[str, ...]:
+def class_names(text: str) -> tuple[str, ...]:
+    """Names that commas part."""
     return tuple(name.strip() for name in text.split(","))
