@@ -80,19 +80,57 @@ def _floats(field: str, values: Any, count: int) -> tuple[float, ...]:
     return floats
 
 
-_CAFFE_MEAN = (104.00698793, 116.66876762, 122.67891434)
+_ONES = (1.0, 1.0, 1.0)
+_VGG_MEAN = (103.939, 116.779, 123.68)
+_BYTE = 1.0 / 255.0
 
 # caffe-voc: voc_layers.py of shelhamer/fcn.berkeleyvision.org, and torchfcn/datasets/voc.py.
-# imagenet: torchvision's presets.
+# siftflow, nyud, nyud-hha: the solvers' net.py beside it; HHA is three channels of depth, which are not swapped.
+# caffe-vgg: the mean of VGG's authors. pochih: the same in 0..1 (python/Cityscapes_loader.py of pochih/FCN-pytorch).
+# digits: the Power layer of NVIDIA/DIGITS examples/semantic-segmentation/fcn_alexnet.prototxt.
+# imagenet: torchvision's presets. mmseg: the same in 0..255. inception: transform_input of torchvision's GoogLeNet.
+# ptsemseg: its loaders but for Pascal VOC, which subtract first and then divide by 255.
+# yassouali: dataloaders/*.py of yassouali/pytorch-segmentation.
 PRESETS: Mapping[str, Normalization] = MappingProxyType(
     {
         preset.name: preset
         for preset in (
-            Normalization("caffe-voc", "bgr", 1.0, (104.00698793, 116.66876762, 122.67891434), (1.0, 1.0, 1.0)),
-            Normalization("imagenet", "rgb", 1.0 / 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            Normalization("caffe-voc", "bgr", 1.0, (104.00698793, 116.66876762, 122.67891434), _ONES),
+            Normalization("imagenet", "rgb", _BYTE, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            Normalization("mmseg", "rgb", 1.0, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+            Normalization("caffe-vgg", "bgr", 1.0, _VGG_MEAN, _ONES),
+            Normalization("siftflow", "bgr", 1.0, (114.578, 115.294, 108.353), _ONES),
+            Normalization("nyud", "bgr", 1.0, (116.190, 97.203, 92.318), _ONES),
+            Normalization("nyud-hha", "rgb", 1.0, (132.431, 94.076, 118.477), _ONES),
+            Normalization("digits", "bgr", 1.0, (116.0, 116.0, 116.0), _ONES),
+            Normalization("inception", "rgb", _BYTE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+            Normalization("pochih", "bgr", _BYTE, (103.939 / 255.0, 116.779 / 255.0, 123.68 / 255.0), _ONES),
+            Normalization("ptsemseg", "bgr", 1.0, (104.00699, 116.66877, 122.67892), (255.0, 255.0, 255.0)),
+            Normalization("ptsemseg-cityscapes", "bgr", _BYTE, (0.0, 0.0, 0.0), _ONES),
+            Normalization(
+                "yassouali-voc", "rgb", _BYTE, (0.45734706, 0.43338275, 0.40058118), (0.23965294, 0.23532275, 0.2398498)
+            ),
+            Normalization(
+                "yassouali-cityscapes",
+                "rgb",
+                _BYTE,
+                (0.28689529, 0.32513294, 0.28389176),
+                (0.17613647, 0.18099176, 0.17772235),
+            ),
+            Normalization(
+                "yassouali-ade20k", "rgb", _BYTE, (0.48897059, 0.46548275, 0.4294), (0.22861765, 0.22948039, 0.24054667)
+            ),
+            Normalization(
+                "yassouali-coco",
+                "rgb",
+                _BYTE,
+                (0.43931922, 0.41310471, 0.37480941),
+                (0.24272706, 0.23649098, 0.23429529),
+            ),
         )
     }
 )
+"""The published conventions by name."""
 
 
 def get_normalization(normalization: str | Normalization) -> Normalization:

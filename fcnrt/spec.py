@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -13,6 +12,8 @@ from fcnrt.preprocessing import Normalization
 
 FORMAT_KEY = "fcnrt_format"
 _FORMAT = "1"
+_MOST = 2**20
+"""No option is a number of this size."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,13 @@ class ModelSpec:
         classes: One name per class.
         palette: One (R, G, B) in 0..255 per class.
         normalization: How images become input.
-        width: Multiplies every channel count of the original network; 1.0 is VGG16.
-        sources: Field name -> where its value came from: ``"argument"``, ``"file metadata"``,
-            ``"tensor shapes"``, ``"file name"`` or ``"default"``. Two specs that say the same are
-            equal, whoever said it.
+        options: What the architecture is built with, beside its classes: JSON values under the names that
+            ``fcnrt.models.ARCHITECTURES`` lists, such as ``width``. What is absent has its default.
+        heads: Head -> one name per class, for a network that gives several label maps; the first head's are
+            ``classes``. Empty for a network that gives one.
+        sources: Name of a field or of an option -> where its value came from: ``"argument"``,
+            ``"file metadata"``, ``"tensor shapes"``, ``"file name"`` or ``"default"``. Two specs that say the
+            same are equal, whoever said it.
 
     Raises:
         InputError: A field is of the wrong kind, or the lengths disagree.
@@ -39,7 +43,8 @@ class ModelSpec:
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     normalization: Normalization
-    width: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -47,16 +52,23 @@ class ModelSpec:
             raise InputError(f"arch is {self.arch!r}; expected the name of an architecture")
         if isinstance(self.num_classes, bool) or not isinstance(self.num_classes, int) or self.num_classes < 1:
             raise InputError(f"num_classes is {self.num_classes!r}; expected a whole number of at least 1")
-        if not isinstance(self.width, (int, float)) or not 0 < self.width < math.inf:
-            raise InputError(f"width is {self.width!r}; expected a positive number")
-        if not all(isinstance(name, str) for name in self.classes):
-            raise InputError(f"class names must be strings, found {self.classes!r}")
+        _check_options(self.options)
+        for names in (self.classes, *self.heads.values()):
+            if not all(isinstance(name, str) for name in names):
+                raise InputError(f"class names must be strings, found {names!r}")
+        if self.heads and next(iter(self.heads.values())) != self.classes:
+            raise InputError(f"the first of the heads {', '.join(self.heads)} has other names than classes")
         if not all(len(color) == 3 and all(map(_is_byte, color)) for color in self.palette):
             raise InputError("every palette colour must be three whole numbers (R, G, B) in 0..255")
         for name in ("classes", "palette"):
             length = len(getattr(self, name))
             if length != self.num_classes:
                 raise InputError(f"{name} has {length} entries for {self.num_classes} classes; expected one per class")
+
+    @property
+    def width(self) -> float:
+        """Multiplies every channel count of the original network; 1.0 is the full one."""
+        return float(self.options.get("width", 1.0))
 
     def to_metadata(self) -> dict[str, str]:
         """The spec as the string-to-string header of a safetensors file."""
@@ -68,7 +80,8 @@ class ModelSpec:
             "classes": json.dumps(self.classes),
             "palette": json.dumps(self.palette),
             "normalization": self.normalization.to_json(),
-            "width": repr(float(self.width)),
+            "options": json.dumps(dict(self.options)),
+            "heads": json.dumps(dict(self.heads)),
         }
 
     @classmethod
@@ -92,23 +105,39 @@ class ModelSpec:
                 "Convert the original checkpoint again"
             )
         try:
+            options, heads = _json(metadata, "options", dict), _json(metadata, "heads", dict)
+            told = [name for name in names if name not in ("options", "heads")]
             return cls(
                 arch=metadata["arch"],
                 num_classes=int(metadata["num_classes"]),
-                classes=tuple(_json_list(metadata, "classes")),
-                palette=tuple(tuple(color) for color in _json_list(metadata, "palette")),
+                classes=tuple(_json(metadata, "classes", list)),
+                palette=tuple(tuple(color) for color in _json(metadata, "palette", list)),
                 normalization=Normalization.from_json(metadata["normalization"]),
-                width=float(metadata["width"]),
-                sources=dict.fromkeys(names, "file metadata"),
+                options=options,
+                heads={head: tuple(classes) for head, classes in heads.items()},
+                sources=dict.fromkeys([*told, *options], "file metadata"),
             )
         except (ValueError, TypeError, RecursionError) as error:
             raise CheckpointError(f"broken metadata: {error}. Convert the original checkpoint again") from error
 
 
-def _json_list(metadata: Mapping[str, str], name: str) -> list[Any]:
+def _check_options(options: Mapping[str, Any]) -> None:
+    if not isinstance(options, Mapping):
+        raise InputError(f"options is {options!r}; expected names and their values, such as {{'width': 1.0}}")
+    for name, value in options.items():
+        if not isinstance(name, str) or not isinstance(value, (bool, int, float, str, type(None))):
+            raise InputError(f"option {name!r} is {value!r}; expected a number, a string, true, false or null")
+        if isinstance(value, (int, float)) and not -_MOST < value < _MOST:
+            raise InputError(f"option {name!r} is {value!r}; expected a number between -{_MOST} and {_MOST}")
+    width = options.get("width", 1.0)
+    if isinstance(width, bool) or not isinstance(width, (int, float)) or width <= 0:
+        raise InputError(f"width is {width!r}; expected a positive number")
+
+
+def _json(metadata: Mapping[str, str], name: str, kind: type[Any]) -> Any:
     data = json.loads(metadata[name])
-    if not isinstance(data, list):
-        raise ValueError(f"{name} must be a JSON list")
+    if not isinstance(data, kind):
+        raise ValueError(f"{name} must be a JSON {'list' if kind is list else 'object'}")
     return data
 
 

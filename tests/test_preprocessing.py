@@ -73,5 +73,5 @@ def test_get_normalization() -> None:
     custom = Normalization("custom", "rgb", 1.0, (1, 2, 3), (1, 1, 1))
     assert get_normalization(custom) is custom
     assert get_normalization("imagenet") is PRESETS["imagenet"]
-    with pytest.raises(InputError, match="unknown normalization 'vgg'; expected one of caffe-voc, imagenet"):
+    with pytest.raises(InputError, match="unknown normalization 'vgg'; expected one of caffe-voc, imagenet, "):
         get_normalization("vgg")

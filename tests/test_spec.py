@@ -9,7 +9,7 @@ from fcnrt.palettes import voc_palette
 from fcnrt.preprocessing import PRESETS
 from fcnrt.spec import ModelSpec
 
-SPEC = ModelSpec("fcn8s", 3, ("sky", "sea", "Ümläut"), voc_palette(3), PRESETS["imagenet"], 0.3)
+SPEC = ModelSpec("fcn8s", 3, ("sky", "sea", "Ümläut"), voc_palette(3), PRESETS["imagenet"], {"width": 0.3, "aux": True})
 
 
 def test_metadata_round_trip() -> None:
@@ -19,7 +19,17 @@ def test_metadata_round_trip() -> None:
     read = ModelSpec.from_metadata(metadata)
     assert read == SPEC
     assert set(read.sources.values()) == {"file metadata"}
-    assert set(read.sources) == {"arch", "num_classes", "classes", "palette", "normalization", "width"}
+    assert set(read.sources) == {"arch", "num_classes", "classes", "palette", "normalization", "width", "aux"}
+
+
+def test_heads_round_trip() -> None:
+    spec = replace(SPEC, heads={"sem": SPEC.classes, "geo": ("flat", "steep")})
+    assert ModelSpec.from_metadata(spec.to_metadata()) == spec
+
+
+def test_width_is_an_option() -> None:
+    assert SPEC.width == 0.3
+    assert replace(SPEC, options={}).width == 1.0
 
 
 def test_sources_do_not_make_specs_differ() -> None:
@@ -39,8 +49,15 @@ def test_sources_do_not_make_specs_differ() -> None:
         ({"classes": "[" * 100_000}, "broken metadata"),
         ({"palette": "[[0, 0, 0], [0, 0, 0], [0, 0, 256]]"}, r"three whole numbers \(R, G, B\) in 0..255"),
         ({"palette": "[1, 2, 3]"}, "broken metadata"),
-        ({"width": "nan"}, "expected a positive number"),
-        ({"width": "0"}, "expected a positive number"),
+        ({"options": '{"width": NaN}'}, "option 'width' is nan; expected a number between"),
+        ({"options": '{"width": 1e400}'}, "option 'width' is inf; expected a number between"),
+        ({"options": '{"width": 0}'}, "width is 0; expected a positive number"),
+        ({"options": '{"width": true}'}, "width is True; expected a positive number"),
+        ({"options": '{"depth": [50]}'}, r"option 'depth' is \[50\]; expected a number, a string, true"),
+        ({"options": "[]"}, "options must be a JSON object"),
+        ({"heads": '{"sem": ["a", "b", "c"]}'}, "the first of the heads sem has other names than classes"),
+        ({"heads": '{"sem": 3}'}, "broken metadata"),
+        ({"heads": '{"sem": [3]}'}, "class names must be strings"),
         ({"arch": ""}, "expected the name of an architecture"),
         ({"normalization": "{}"}, "broken metadata: normalization must be"),
     ],
@@ -52,9 +69,14 @@ def test_broken_metadata_says_what_is_wrong(change: dict[str, str], message: str
 
 def test_incomplete_metadata_names_what_is_missing() -> None:
     metadata = SPEC.to_metadata()
-    del metadata["palette"], metadata["width"]
-    with pytest.raises(CheckpointError, match="metadata lacks palette, width"):
+    del metadata["palette"], metadata["options"]
+    with pytest.raises(CheckpointError, match="metadata lacks palette, options"):
         ModelSpec.from_metadata(metadata)
+
+
+def test_options_are_named() -> None:
+    with pytest.raises(InputError, match=r"options is 0\.5; expected names and their values"):
+        replace(SPEC, options=0.5)  # type: ignore[arg-type]
 
 
 def test_lengths_must_agree() -> None:

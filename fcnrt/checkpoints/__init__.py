@@ -1,30 +1,38 @@
 """Any checkpoint file on disk -> what the network is, and its weights under canonical names.
 
 Nothing in a file is ever executed, and memory is taken only once the file has been found to hold a network.
-The steps: container (``containers``), state dict (``unwrap``), naming (``layouts``), spec (``recognition``),
-shapes (``shapes``), weights (``weights``).
+The steps: container (``containers``), state dict (``unwrap``), naming (``layouts``), shapes (``rewriting``,
+``shapes``), spec (``recognition``, or ``own_format`` for files of fcnrt), weights (``weights``).
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
+from typing import Any, TypeVar
 
 from torch import Tensor
 
+from fcnrt.checkpoints import own_format
 from fcnrt.checkpoints.containers import read_container
+from fcnrt.checkpoints.layout import Layout
 from fcnrt.checkpoints.layouts import find_layout
-from fcnrt.checkpoints.recognition import Overrides, check_overrides, recognize
-from fcnrt.checkpoints.unwrap import unwrap
-from fcnrt.checkpoints.weights import read_weights
+from fcnrt.checkpoints.recognition import Recognition
+from fcnrt.checkpoints.rewriting import Step, rewrite, shapes_after
+from fcnrt.checkpoints.saying import Overrides, Said, check_overrides
+from fcnrt.checkpoints.stored import StoredTensor
+from fcnrt.checkpoints.unwrap import StateDict, unwrap
+from fcnrt.checkpoints.weights import check_expansion, check_weights, read_weights
 from fcnrt.checkpoints.writers import write_pytorch_fcn, write_safetensors
 from fcnrt.errors import CheckpointError, InputError
 from fcnrt.preprocessing import Normalization
 from fcnrt.spec import FORMAT_KEY, ModelSpec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,26 +64,58 @@ def read_checkpoint(
     arch: str | None = None,
     normalization: str | Normalization | None = None,
     classes: Sequence[str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
-    """Reads a file of torch.save (zip or legacy) or of safetensors, in any layout of ``layouts.LAYOUTS``.
+    """Reads a file of torch.save (zip or legacy, a state dict or a whole module), of safetensors, of Caffe
+    (``.caffemodel``) or of chainer (``.npz``), in any layout of ``layouts.LAYOUTS``.
 
     Args:
         path: The file. Its extension means nothing.
         arch: A name of ``fcnrt.models.ARCHITECTURES``, where the file cannot say or says it wrongly.
         normalization: A preset's name or a :class:`Normalization`, instead of the file's or the layout's.
-        classes: One name per class, instead of the file's.
+        classes: One name per class, instead of the file's; those of the first head.
+        options: Options of the architecture that no tensor tells, such as ``{"align_corners": True}``; their names are
+            those of ``fcnrt.models.ARCHITECTURES[arch].options``.
 
     Raises:
         CheckpointError: The file is missing, damaged, hostile, or not a network that fcnrt knows.
-        InputError: An argument is of the wrong kind, or an unknown name.
+        InputError: An argument is of the wrong kind, an unknown name, or an option that the network does not have.
     """
+    overrides = Overrides(arch, normalization, classes, {} if options is None else options)
+    check_overrides(overrides)
+    return _from_file(path, lambda file: _read(file, Path(path), overrides))
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The weights in a file of any container, under the file's own names: what is no FCN yet.
+
+    Counters of training steps are left out, as are prefixes of DataParallel and torch.compile.
+
+    Args:
+        path: The file. Its extension means nothing.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, hostile, or holds no weights.
+        InputError: ``path`` is none.
+    """
+
+    def read(file: BufferedReader) -> dict[str, Tensor]:
+        size = os.fstat(file.fileno()).st_size
+        state = unwrap(read_container(file, size).payload)
+        tensors, _ = Layout("any", {}).canonical(state.tensors)
+        check_weights(tensors, size)
+        return read_weights(file, tensors)
+
+    return _from_file(path, read)
+
+
+def _from_file(path: str | os.PathLike[str], read: Callable[[BufferedReader], T]) -> T:
+    """What ``read`` makes of the open file; errors name the file."""
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(f"the checkpoint is a {type(path).__name__}; expected the path of a file")
-    overrides = Overrides(arch, normalization, classes)
-    check_overrides(overrides)
     try:
         with _open(Path(path)) as file:
-            return _read(file, Path(path), overrides)
+            return read(file)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error.__cause__
     except OSError as error:
@@ -98,21 +138,58 @@ def _open(path: Path) -> BufferedReader:
 
 def _read(file: BufferedReader, path: Path, overrides: Overrides) -> Checkpoint:
     size = os.fstat(file.fileno()).st_size
-    container, contents = read_container(file, size)
+    contents = read_container(file, size)
     state = unwrap(contents.payload)
-    layout = find_layout(state.tensors)
-    tensors = layout.canonical(state.tensors)
-    said = ModelSpec.from_metadata(contents.metadata) if FORMAT_KEY in contents.metadata else None
-    spec, notes = recognize(layout, tensors, path=path, said=said, trainer_arch=state.arch, overrides=overrides)
+    if FORMAT_KEY in contents.metadata:
+        named = _own(state, contents.metadata, size, overrides)
+    else:
+        named = _published(state, size, Said(overrides, state.noted, path.name.lower()))
     return Checkpoint(
-        spec=spec,
-        state_dict=read_weights(file, size, tensors),
-        container=container,
-        layout=layout.name,
-        notes=notes,
-        wrapping=state.wrapping,
-        stored_dtypes=tuple(sorted({tensor.dtype for tensor in tensors.values()})),
+        spec=named.spec,
+        state_dict=rewrite(read_weights(file, named.tensors), named.steps),
+        container=contents.container,
+        layout=named.layout,
+        notes=named.notes,
+        wrapping=named.wrapping,
+        stored_dtypes=tuple(sorted({tensor.dtype for tensor in named.tensors.values()})),
     )
 
 
-__all__ = ["Checkpoint", "read_checkpoint", "write_pytorch_fcn", "write_safetensors"]
+@dataclass(frozen=True)
+class _Named:
+    """Everything but the weights: what is to be read, what is to be done with it, and what it is then."""
+
+    spec: ModelSpec
+    layout: str
+    tensors: Mapping[str, StoredTensor]
+    wrapping: tuple[str, ...]
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _own(state: StateDict, metadata: Mapping[str, str], size: int, overrides: Overrides) -> _Named:
+    tensors, _ = Layout(own_format.NAME, {}).canonical(state.tensors)
+    check_weights(tensors, size)
+    spec = own_format.own_spec(ModelSpec.from_metadata(metadata), _shapes(tensors), overrides)
+    return _Named(spec, own_format.NAME, tensors, state.wrapping)
+
+
+def _published(state: StateDict, size: int, said: Said) -> _Named:
+    found = find_layout(state.tensors)
+    tensors, left_out = found.layout.canonical(found.tensors)
+    check_weights(tensors, size)
+    rule = found.layout.rule(tensors)
+    shapes = shapes_after(_shapes(tensors), rule.steps)
+    check_expansion(shapes, size)
+    recognition = Recognition(found.layout, rule, shapes, said)
+    spec = recognition.spec()
+    notes = (*recognition.notes, *found.notes, *left_out)
+    wrapping = (*state.wrapping, found.prefix) if found.prefix else state.wrapping
+    return _Named(spec, found.layout.name, tensors, wrapping, rule.steps, notes)
+
+
+def _shapes(tensors: Mapping[str, StoredTensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tensor.shape for key, tensor in tensors.items()}
+
+
+__all__ = ["Checkpoint", "read_checkpoint", "read_state_dict", "write_pytorch_fcn", "write_safetensors"]

@@ -7,58 +7,76 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BufferedReader
 
+from fcnrt.checkpoints.caffemodel import looks_like_caffemodel, read_caffemodel
 from fcnrt.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
 from fcnrt.checkpoints.stored import Contents
 from fcnrt.checkpoints.torch_legacy import read_legacy
-from fcnrt.checkpoints.torch_zip import read_zip
 from fcnrt.checkpoints.wording import COPY_AGAIN, quote
+from fcnrt.checkpoints.zip_file import read_zip
 from fcnrt.errors import CheckpointError
 
 _HEAD = 512
+EXPECTED = "Expected a checkpoint of torch.save, a safetensors file, a .caffemodel or chainer's .npz"
 
 
 @dataclass(frozen=True)
-class Container:
-    """One kind of file: its name, how its first bytes look, what reads it (given the file and its size)."""
+class Kind:
+    """One kind of file: how its first bytes look, and what reads it or, of a kind that has no weights to read, why not.
 
-    name: str
+    Args:
+        recognize: Given the first bytes.
+        read: Given the file and its size.
+        refusal: What the file is, and what to do.
+    """
+
     recognize: Callable[[bytes], object]
-    read: Callable[[BufferedReader, int], Contents]
+    read: Callable[[BufferedReader, int], Contents] | None = None
+    refusal: str = ""
 
 
-CONTAINERS: tuple[Container, ...] = (
-    Container("torch zip", re.compile(rb"PK\x03\x04|PK\x05\x06").match, read_zip),
+def _starts(pattern: bytes, flags: int = 0) -> Callable[[bytes], object]:
+    return re.compile(pattern, flags).match
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind(_starts(rb"PK\x03\x04|PK\x05\x06"), read_zip),
     # A pickle of protocol 2 to 5, or a protocol-0 pickle that begins with the name of what it would call.
-    Container(
-        "torch legacy",
-        re.compile(rb"\x80[\x02-\x05]|c[\w.]+\n[\w.]+\n").match,
-        read_legacy,
+    Kind(_starts(rb"\x80[\x02-\x05]|c[\w.]+\n[\w.]+\n"), read_legacy),
+    Kind(looks_like_safetensors, read_safetensors),
+    Kind(
+        _starts(rb"version https://git-lfs\.github\.com/spec/"),
+        refusal="it is a git-lfs pointer, not the checkpoint itself; run git lfs pull",
     ),
-    Container("safetensors", looks_like_safetensors, read_safetensors),
-)
-
-FOREIGN: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (
-        re.compile(rb"version https://git-lfs\.github\.com/spec/"),
-        "it is a git-lfs pointer, not the checkpoint itself; run git lfs pull",
-    ),
-    (
-        re.compile(rb"\s*<(!doctype|html|head|\?xml|!--)", re.IGNORECASE),
-        "it is an HTML or XML page, often what a download that needs a login or a confirmation saves; "
+    Kind(
+        _starts(rb"\s*<(!doctype|html|head|\?xml|!--)", re.IGNORECASE),
+        refusal="it is an HTML or XML page, often what a download that needs a login or a confirmation saves; "
         "download the checkpoint again",
     ),
-    (re.compile(rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd"), "it is a compressed file; decompress it first"),
-    (
-        re.compile(rb".{257}ustar", re.DOTALL),
-        "it is a tar archive; unpack it (if torch before 0.1.10 saved it, save it again with a newer one)",
+    Kind(_starts(rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd"), refusal="it is a compressed file; decompress it first"),
+    Kind(
+        _starts(rb".{257}ustar", re.DOTALL),
+        refusal="it is a tar archive; unpack it (if torch before 0.1.10 saved it, save it again with a newer one)",
     ),
-    (re.compile(rb"\x89HDF\r\n"), "it is an HDF5 file (of Keras, perhaps)"),
+    Kind(_starts(rb"\x89HDF\r\n"), refusal="it is an HDF5 file (of Keras, perhaps)"),
+    Kind(
+        _starts(rb"\x93NUMPY"),
+        refusal="it is a single NumPy array or a pickled dictionary (of tensorflow-fcn, perhaps)",
+    ),
+    Kind(
+        _starts(rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x32\x3a\x42]"),
+        refusal="it is an ONNX model, which is a program; give the checkpoint that it was exported from",
+    ),
+    Kind(looks_like_caffemodel, read_caffemodel),
+    Kind(
+        _starts(rb"\s*(#[^\n]*\n\s*)*(name|input|input_dim|input_shape|layers?|state|force_backward)\s*[:{]"),
+        refusal="it is a Caffe network's description (.prototxt), which holds no weights; give the .caffemodel",
+    ),
 )
-"""Files that people do pass, and what to tell them."""
+"""In the order in which they are tried; the refused ones are files that people do pass."""
 
 
-def read_container(file: BufferedReader, size: int) -> tuple[str, Contents]:
-    """The container of a checkpoint file of ``size`` bytes, and its contents, tensors as descriptions.
+def read_container(file: BufferedReader, size: int) -> Contents:
+    """The contents of a checkpoint file of ``size`` bytes, tensors as descriptions.
 
     Raises:
         CheckpointError: It is empty, of another kind, or damaged.
@@ -67,13 +85,11 @@ def read_container(file: BufferedReader, size: int) -> tuple[str, Contents]:
         raise CheckpointError(f"it is empty (0 bytes); expected a checkpoint. {COPY_AGAIN}")
     file.seek(0)
     head = file.read(_HEAD)
-    for container in CONTAINERS:
-        if container.recognize(head):
-            return container.name, container.read(file, size)
-    for pattern, message in FOREIGN:
-        if pattern.match(head):
-            raise CheckpointError(f"{message}. Expected a checkpoint of torch.save or a safetensors file")
-    raise CheckpointError(
-        f"it is no checkpoint that fcnrt knows (its {size} bytes begin with {quote(head[:16])}); "
-        "expected a file of torch.save or a safetensors file"
-    )
+    kind = next((kind for kind in KINDS if kind.recognize(head)), None)
+    if kind is None:
+        raise CheckpointError(
+            f"it is no checkpoint that fcnrt knows (its {size} bytes begin with {quote(head[:16])}). {EXPECTED}"
+        )
+    if kind.read is None:
+        raise CheckpointError(f"{kind.refusal}. {EXPECTED}")
+    return kind.read(file, size)

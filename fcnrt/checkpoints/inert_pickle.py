@@ -8,7 +8,9 @@ it yields:
 
 * containers and plain values as themselves (sets as lists, so that no hostile value is ever hashed);
 * tensors as :class:`~fcnrt.checkpoints.stored.StoredTensor`, parameters as their tensors;
-* every other object as an :class:`~fcnrt.checkpoints.pickle_values.Instance`: the name of its class, no more.
+* every other object as an :class:`~fcnrt.checkpoints.pickle_values.Instance`: the name of its class and its attributes.
+
+Whole pickled modules are such objects; ``pickled_modules`` finds their tensors.
 """
 
 from __future__ import annotations
@@ -38,8 +40,6 @@ class PickleMachine:
         self._stack: list[Any] = []
         self._outer: list[list[Any]] = []  # the stacks below each mark
         self._memo: dict[int, Any] = {}
-        self._unknown = ""
-        self._module = ""
 
     def step(self, name: str, arg: Any) -> None:
         if name in _ARGUMENTS:
@@ -54,19 +54,9 @@ class PickleMachine:
             raise MalformedError(f"opcode {name} has no place in a checkpoint")
 
     def result(self) -> Any:
-        """The value left at STOP, unless the pickle needed classes that a checkpoint has no need for."""
+        """The value left at STOP."""
         if len(self._stack) != 1 or self._outer:
             raise MalformedError("it does not end with one value")
-        if self._module:
-            raise CheckpointError(
-                f"it is a whole pickled model ({quote(self._module)}), and only the program that defines it "
-                "can open that; expected the weights alone. There, run torch.save(model.state_dict(), path)"
-            )
-        if self._unknown:
-            raise CheckpointError(
-                f"its pickle needs {quote(self._unknown)}, and fcnrt imports nothing that a file asks for; "
-                "expected a state dict of tensors. Save model.state_dict() alone"
-            )
         return self._stack.pop()
 
     # Names, calls and objects.
@@ -82,10 +72,7 @@ class PickleMachine:
         self._push_global(module, name)
 
     def _push_global(self, module: str, name: str) -> None:
-        found = Global(names.current_name(module, name))
-        if found.name not in names.KNOWN:
-            self._unknown = self._unknown or found.name
-        self._stack.append(found)
+        self._stack.append(Global(names.current_name(module, name)))
 
     def reduce(self, _: Any) -> None:
         args, function = self._stack.pop(), self._stack.pop()
@@ -102,7 +89,7 @@ class PickleMachine:
 
     def _call(self, function: Any, args: Any) -> Any:
         """What calling a known name would give, as data; anything else is refused, and never called."""
-        if not isinstance(function, Global) or function.name not in names.KNOWN:
+        if not isinstance(function, Global) or function.name not in names.CALLABLE:
             name = function.name if isinstance(function, Global) else type(function).__name__
             raise CheckpointError(
                 f"its pickle would call {quote(name)}, and fcnrt runs nothing that a file asks for; "
@@ -114,28 +101,34 @@ class PickleMachine:
             return tensor_of(function.name, args)
         if function.name in names.WRAPPING_CALLS:
             return args[0]
+        if function.name in names.LIST_CALLS:
+            items = args[0] if args else ()
+            self._spend(len(items))
+            return list(items)
         if function.name in names.DICT_CALLS:
             items = args[0] if args else ()
-            self._spend(len(items))  # the one call that copies what may be long
+            self._spend(len(items))  # a copy of what may be long
             return {checked_key(key): value for key, value in items}
         return Instance(function.name)
 
     def new_object(self, _: Any) -> None:
-        self._stack.pop()
-        cls = self._stack.pop()
+        args, cls = self._stack.pop(), self._stack.pop()
         if not isinstance(cls, Global):
             raise MalformedError("an object's class is not a global")
-        self._stack.append({} if cls.name in names.DICT_CALLS else Instance(cls.name))
+        if cls.name in names.WRAPPING_CLASSES and isinstance(args, tuple) and args:
+            self._stack.append(args[0])
+        else:
+            self._stack.append({} if cls.name in names.DICT_CALLS else Instance(cls.name))
 
     def new_object_ex(self, _: Any) -> None:
         self._stack.pop()
         self.new_object(_)
 
     def build(self, _: Any) -> None:
-        """An object's attributes: a module is known by them. Outer ones are built last."""
-        state = self._stack.pop()
-        if isinstance(self._stack[-1], Instance) and isinstance(state, dict) and "_parameters" in state:
-            self._module = self._stack[-1].cls
+        """An object's attributes."""
+        state, target = self._stack.pop(), self._stack[-1]
+        if isinstance(target, Instance) and isinstance(state, dict):
+            target.attributes = state
 
     def persistent(self, _: Any) -> None:
         self._stack.append(storage_of(self._stack.pop(), self._storages))

@@ -1,7 +1,8 @@
-"""The names that a checkpoint's pickle may mention: everything that torch.save and usual trainers write.
+"""The names that a checkpoint's pickle may call: everything that torch.save and usual trainers write.
 
-Nothing of this is ever imported or called. A name outside these tables means that the file wants to run
-something that a list of weights has no need for, and it is refused.
+Nothing of this is ever imported or called. A call of a name outside these tables means that the file wants to run
+something that a list of weights has no need for, and it is refused. To mention a name, or to be an object of an unknown
+class, is no call.
 """
 
 from __future__ import annotations
@@ -52,8 +53,13 @@ WRAPPING_CALLS = frozenset(
 """Calls that stand for their first argument."""
 
 DICT_CALLS = frozenset({"collections.OrderedDict"})
+LIST_CALLS = frozenset({"builtins.set", "builtins.frozenset"})
+"""Kept as lists: what is in them need not be hashable here."""
 
-_PLAIN = ("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object")
+WRAPPING_CLASSES = frozenset({"torch.nn.parameter.Parameter", "torch.autograd.variable.Variable"})
+"""Classes whose objects stand for their first argument, as torch before 0.4 pickled them."""
+
+_PLAIN = ("bool", "bytearray", "bytes", "complex", "dict", "float", "int", "list", "object")
 _NUMPY = ("_reconstruct", "scalar")
 _NUMPY_SCALARS = ("bool_", "bool", "float16", "float32", "float64", "int8", "int32", "int64", "uint8")
 
@@ -64,6 +70,7 @@ HARMLESS = frozenset(
         "collections.Counter",
         "collections.defaultdict",
         "datetime.datetime",
+        "functools.partial",
         "numpy._core.numeric._frombuffer",
         "numpy.core.numeric._frombuffer",
         "numpy.dtype",
@@ -80,11 +87,10 @@ HARMLESS = frozenset(
         "torch._utils._rebuild_qtensor",
         "torch._utils._rebuild_sparse_tensor",
         "torch.device",
-        "torch.nn.parameter.Parameter",
         "torch.per_channel_affine",
         "torch.per_tensor_affine",
         "torch.serialization._get_layout",
-        *(f"builtins.{name}" for name in (*_PLAIN, "set", "slice", "str", "tuple")),
+        *(f"builtins.{name}" for name in (*_PLAIN, "slice", "str", "tuple")),
         *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in _NUMPY),
         *(f"numpy.{name}" for name in _NUMPY_SCALARS),
         *(f"numpy.dtypes.{name}DType" for name in ("Float32", "Float64", "Int32", "Int64", "Bool")),
@@ -93,7 +99,7 @@ HARMLESS = frozenset(
 )
 """Names whose meaning a reader of weights can leave alone."""
 
-KNOWN = HARMLESS | TENSOR_CALLS | WRAPPING_CALLS | DICT_CALLS | frozenset(STORAGES)
+CALLABLE = HARMLESS | TENSOR_CALLS | WRAPPING_CALLS | WRAPPING_CLASSES | DICT_CALLS | LIST_CALLS | frozenset(STORAGES)
 
 
 def current_name(module: str, name: str) -> str:

@@ -56,7 +56,7 @@ class PickleReader:
         """The next pickle's value.
 
         Raises:
-            CheckpointError: It wants to run something, holds a whole model, or is cut or corrupt.
+            CheckpointError: It wants to run something, or is cut or corrupt.
         """
         machine = PickleMachine(self.storages, self._spend)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -17,11 +17,12 @@ class Global:
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Instance:
-    """An object of a class that has no meaning here."""
+    """An object of a class that has no meaning here: the class's name, and the object's attributes."""
 
     cls: str
+    attributes: dict[Any, Any] = field(default_factory=dict)
 
 
 def pairs(flat: list[Any]) -> dict[Any, Any]:

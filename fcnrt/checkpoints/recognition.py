@@ -1,182 +1,196 @@
-"""What a checkpoint's network is, as told by arguments, metadata, tensors, the file's name, defaults."""
+"""What a published program's network is, told by arguments, notes in the file, tensors, its name, defaults."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
-from fcnrt.checkpoints.layouts import ArchRule, Layout
+from fcnrt.checkpoints.layout import ArchRule, Layout
+from fcnrt.checkpoints.rewriting import Shapes
+from fcnrt.checkpoints.saying import (
+    ARGUMENT,
+    DEFAULT,
+    FILE_NAME,
+    METADATA,
+    SHAPES,
+    Said,
+    known_arch,
+    match_arch,
+    squeeze,
+)
 from fcnrt.checkpoints.shapes import fit_width
-from fcnrt.checkpoints.stored import StoredTensor
-from fcnrt.checkpoints.wording import few, quote
-from fcnrt.errors import CheckpointError, InputError
-from fcnrt.models import ARCHITECTURES
+from fcnrt.checkpoints.wording import few
+from fcnrt.errors import CheckpointError
+from fcnrt.models.registry import check_options
 from fcnrt.palettes import VOC_CLASSES, voc_palette
 from fcnrt.preprocessing import Normalization, get_normalization
 from fcnrt.spec import ModelSpec
 
-ARGUMENT, METADATA, SHAPES, FILE_NAME, DEFAULT = (
-    "argument",
-    "file metadata",
-    "tensor shapes",
-    "file name",
-    "default",
-)
-"""The values of ``ModelSpec.sources``."""
-
 MAX_CLASSES = 2**16
 
 
-@dataclass(frozen=True)
-class Overrides:
-    """What the caller says; it goes before everything that the file says."""
-
-    arch: str | None = None
-    normalization: str | Normalization | None = None
-    classes: Sequence[str] | None = None
-
-
-def recognize(
-    layout: Layout,
-    tensors: Mapping[str, StoredTensor],
-    *,
-    path: Path,
-    said: ModelSpec | None,
-    trainer_arch: str | None,
-    overrides: Overrides,
-) -> tuple[ModelSpec, tuple[str, ...]]:
-    """The spec of canonically named tensors whose shapes are all right, and notes on what was guessed.
+class Recognition:
+    """One file's way to its spec: each method decides one field, and keeps its source and what should be noted.
 
     Args:
         layout: The row that the tensors fit.
-        tensors: By canonical name.
-        path: Its name may tell what the tensors cannot.
-        said: The spec in the file's metadata, if any.
-        trainer_arch: The name that a training program noted, if any.
-        overrides: What the caller says.
-
-    Raises:
-        CheckpointError: Two of the sources contradict each other, or a shape is wrong.
-        InputError: An override is of the wrong kind, or an unknown name.
+        rule: The rule of that row.
+        shapes: Of the tensors, by canonical name.
+        said: What is known beside them.
     """
-    rule = layout.rule(tensors)
-    if said and said.arch not in ARCHITECTURES:
-        raise CheckpointError(
-            f"its metadata says arch {quote(said.arch)}; known are {', '.join(ARCHITECTURES)}. Update fcnrt"
+
+    def __init__(self, layout: Layout, rule: ArchRule, shapes: Shapes, said: Said) -> None:
+        self.layout, self.rule, self.shapes, self.said = layout, rule, shapes, said
+        self.sources: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    def spec(self) -> ModelSpec:
+        """The spec of tensors whose shapes are all right.
+
+        Raises:
+            CheckpointError: Two of the sources contradict each other, or a shape is wrong.
+            InputError: The caller gives an option that the architecture does not have, or a value of another kind.
+        """
+        arch = self._arch()
+        options = self._options(arch)
+        num_classes = self._count(self.layout.class_keys)
+        said_width = options.pop("width", None)
+        fit = fit_width(self.shapes, arch, num_classes, options, self.layout.width_keys, said=said_width)
+        self.sources |= {"num_classes": SHAPES, "width": ARGUMENT if fit.width == said_width else SHAPES}
+        classes = self._classes(num_classes)
+        heads = {head: classes if not index else self._class_names(count)
+                 for index, (head, count) in enumerate(fit.head_classes.items())}  # fmt: skip
+        return ModelSpec(
+            arch=arch,
+            num_classes=num_classes,
+            classes=classes,
+            palette=self._palette(num_classes),
+            normalization=self._normalization(),
+            options={"width": fit.width, **options},
+            heads=heads if len(heads) > 1 else {},
+            sources=self.sources,
         )
-    noted = said.arch if said else trainer_arch
-    arch, arch_source, notes = _arch(rule, overrides.arch, noted, path)
-    num_classes = _num_classes(layout, tensors)
-    if said and said.num_classes != num_classes:
-        raise CheckpointError(
-            f"its metadata says {said.num_classes} classes, and {layout.class_keys[0]} has {num_classes}; "
-            "convert the original checkpoint again"
-        )
-    width = fit_width(tensors, arch, num_classes, layout.width_keys, said=said.width if said else None)
-    classes, classes_source = _classes(num_classes, overrides.classes, said)
-    normalization, normalization_source = _normalization(layout, overrides.normalization, said)
-    spec = ModelSpec(
-        arch=arch,
-        num_classes=num_classes,
-        classes=classes,
-        palette=said.palette if said else voc_palette(num_classes),
-        normalization=normalization,
-        width=width,
-        sources={
-            "arch": arch_source,
-            "num_classes": SHAPES,
-            "classes": classes_source,
-            "palette": METADATA if said else DEFAULT,
-            "normalization": normalization_source,
-            "width": METADATA if said and said.width == width else SHAPES,
-        },
-    )
-    return spec, notes
 
-
-def check_overrides(overrides: Overrides) -> None:
-    """Refuses what no file can make right, before any file is opened.
-
-    Raises:
-        InputError: An unknown architecture or normalization, or class names that are not a list of strings.
-    """
-    if overrides.arch is not None and _known_arch(overrides.arch) is None:
-        raise InputError(f"unknown architecture {overrides.arch!r}; known are {', '.join(ARCHITECTURES)}")
-    if overrides.normalization is not None:
-        get_normalization(overrides.normalization)
-    classes = overrides.classes
-    if classes is None:
-        return
-    if isinstance(classes, str) or not isinstance(classes, Sequence):
-        raise InputError(f"classes is {classes!r}; expected a list of names, one per class")
-    if not all(isinstance(name, str) for name in classes):
-        raise InputError(f"classes is {classes!r}; expected strings, one per class")
-
-
-def _known_arch(name: object) -> str | None:
-    """The architecture that a program calls ``FCN8sAtOnce``, ``fcn8s-atonce`` or ``FCN-8s at once``."""
-    if not isinstance(name, str):
-        return None
-    squeezed = re.sub(r"[^a-z0-9]", "", name.lower())
-    return next((arch for arch in ARCHITECTURES if arch.replace("-", "") == squeezed), None)
-
-
-def _arch(rule: ArchRule, argument: str | None, noted: str | None, path: Path) -> tuple[str, str, tuple[str, ...]]:
-    """The architecture, its source, and a note if it was guessed."""
-    possible = (rule.arch, *rule.twins)
-    for name, source in ((argument, ARGUMENT), (noted, METADATA)):
-        arch = _known_arch(name)  # trainers also note names that say nothing, such as DataParallel
-        if arch is not None and arch not in possible:
-            said = f"arch={arch!r} was asked for" if source == ARGUMENT else f"its metadata says {arch!r}"
-            raise CheckpointError(
-                f"{said}, but its tensors are those of {' or '.join(map(repr, possible))}; pass arch={rule.arch!r}"
+    def _arch(self) -> str:
+        rule, possible = self.rule, (self.rule.arch, *self.rule.twins)
+        asked = known_arch(self.said.overrides.arch)
+        if asked is not None:
+            return self._possible(asked, possible, f"arch={asked!r} was asked for", ARGUMENT)
+        noted = self._noted_arch(possible)
+        if noted is not None:
+            return self._possible(noted, possible, f"its metadata says {noted!r}", METADATA)
+        if not rule.twins:
+            self.sources["arch"] = SHAPES
+            return rule.arch
+        named = self.said.search({}, {pattern: twin for twin, pattern in rule.twins.items()})
+        if named is not None:
+            self.sources["arch"] = FILE_NAME
+            self.notes.append(
+                f"arch {named[0]!r} was taken from the file's name; the tensors of {rule.arch!r} look the same"
             )
-        if arch is not None:
-            return arch, source, ()
-    if not rule.twins:
-        return rule.arch, SHAPES, ()
-    for twin, pattern in rule.twins.items():
-        if re.search(pattern, path.name.lower()):
-            note = f"arch {twin!r} was taken from the file's name; the tensors of {rule.arch!r} look the same"
-            return twin, FILE_NAME, (note,)
-    others = " or ".join(f"arch={twin!r}" for twin in rule.twins)
-    note = f"arch {rule.arch!r} is assumed; pass {others} if it is one: their tensors look the same"
-    return rule.arch, DEFAULT, (note,)
+            return str(named[0])
+        others = " or ".join(f"arch={twin!r}" for twin in rule.twins)
+        self.sources["arch"] = DEFAULT
+        self.notes.append(f"arch {rule.arch!r} is assumed; pass {others} if it is one: their tensors look the same")
+        return rule.arch
 
-
-def _num_classes(layout: Layout, tensors: Mapping[str, StoredTensor]) -> int:
-    counts = {key: tensors[key].shape[0] for key in layout.class_keys if key in tensors and tensors[key].shape}
-    key, count = next(iter(counts.items()))
-    if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{key} has {count}" for key, count in counts.items())
-        raise CheckpointError(f"its layers disagree about the number of classes ({listed}); expected the same in all")
-    if not 1 <= count <= MAX_CLASSES:
-        raise CheckpointError(f"{key} has {count} classes; expected 1 to {MAX_CLASSES}")
-    return count
-
-
-def _classes(num_classes: int, argument: Sequence[str] | None, said: ModelSpec | None) -> tuple[tuple[str, ...], str]:
-    if argument is not None:
-        if len(argument) != num_classes:
+    def _possible(self, arch: str, possible: tuple[str, ...], said: str, source: str) -> str:
+        if arch not in possible:
             raise CheckpointError(
-                f"classes= has {len(argument)} names ({few(argument)}), the network has {num_classes}; "
-                "give one name per class, background included"
+                f"{said}, but its tensors are those of {' or '.join(map(repr, possible))}; pass arch={self.rule.arch!r}"
             )
-        return tuple(argument), ARGUMENT
-    if said is not None:
-        return said.classes, METADATA
-    if num_classes == len(VOC_CLASSES):
-        return VOC_CLASSES, DEFAULT
-    return tuple(f"class {index}" for index in range(num_classes)), DEFAULT
+        self.sources["arch"] = source
+        return arch
 
+    def _noted_arch(self, possible: tuple[str, ...]) -> str | None:
+        """The architecture that the training program noted, if it means one of this layout's.
 
-def _normalization(
-    layout: Layout, argument: str | Normalization | None, said: ModelSpec | None
-) -> tuple[Normalization, str]:
-    if argument is not None:
-        return get_normalization(argument), ARGUMENT
-    if said is not None:
-        return said.normalization, METADATA
-    return get_normalization(layout.normalization), DEFAULT
+        Programs also note names that say nothing, such as DataParallel, and call their own nets what others call
+        theirs: ``FCN8s`` is ``pochih-fcn8s`` in a file of pochih's.
+        """
+        noted = self.said.noted.arch
+        family = [name for rule in self.layout.archs for name in (rule.arch, *rule.twins)]
+        found = match_arch(noted, family)
+        if found is None and isinstance(noted, str) and squeeze(noted):
+            found = next((arch for arch in possible if squeeze(arch).endswith(squeeze(noted))), None)
+        return found
+
+    def _options(self, arch: str) -> dict[str, Any]:
+        """The architecture's options, ``width`` only if the caller says it."""
+        options: dict[str, Any] = dict(self.rule.options)
+        options |= {option: self._count(keys) for option, keys in self.rule.counts.items()}
+        self.sources |= dict.fromkeys(options, SHAPES)
+        asked = self.said.overrides.options
+        check_options(arch, asked)
+        for unsaid in self.rule.unsaid:
+            if unsaid.option in asked:
+                continue
+            found = self.said.search(unsaid.noted, unsaid.named)
+            options[unsaid.option], self.sources[unsaid.option] = found or (unsaid.default, DEFAULT)
+            if found is None:
+                self.notes.append(
+                    f"{unsaid.option} {unsaid.default!r} is assumed; pass options={{{unsaid.option!r}: ...}} if it is "
+                    f"another: {unsaid.why}"
+                )
+        self.sources |= dict.fromkeys(asked, ARGUMENT)
+        return options | dict(asked)
+
+    def _count(self, keys: Sequence[str]) -> int:
+        """The number of classes that all of these layers have."""
+        found = {key: self.shapes[key][0] for key in keys if self.shapes.get(key)}
+        if not found:
+            raise CheckpointError(f"it has none of {', '.join(keys[:2])}, which tell the number of classes")
+        key, count = next(iter(found.items()))
+        if len(set(found.values())) > 1:
+            listed = ", ".join(f"{key} has {count}" for key, count in found.items())
+            raise CheckpointError(
+                f"its layers disagree about the number of classes ({listed}); expected the same in all"
+            )
+        if not 1 <= count <= MAX_CLASSES:
+            raise CheckpointError(f"{key} has {count} classes; expected 1 to {MAX_CLASSES}")
+        return count
+
+    def _classes(self, num_classes: int) -> tuple[str, ...]:
+        argument, noted = self.said.overrides.classes, self.said.noted.classes
+        if argument is not None:
+            if len(argument) != num_classes:
+                raise CheckpointError(
+                    f"classes= has {len(argument)} names ({few(argument)}), the network has {num_classes}; "
+                    "give one name per class, background included"
+                )
+            self.sources["classes"] = ARGUMENT
+            return tuple(argument)
+        if noted is not None and len(noted) == num_classes:
+            self.sources["classes"] = METADATA
+            return noted
+        self.sources["classes"] = DEFAULT
+        return self._class_names(num_classes)
+
+    def _class_names(self, count: int) -> tuple[str, ...]:
+        known = {len(VOC_CLASSES): VOC_CLASSES, **self.layout.class_names}
+        return known.get(count) or tuple(f"class {index}" for index in range(count))
+
+    def _palette(self, num_classes: int) -> tuple[tuple[int, int, int], ...]:
+        noted = self.said.noted.palette
+        if noted is not None and len(noted) == num_classes:
+            self.sources["palette"] = METADATA
+            return noted
+        self.sources["palette"] = DEFAULT
+        return voc_palette(num_classes)
+
+    def _normalization(self) -> Normalization:
+        argument, patterns = self.said.overrides.normalization, self.layout.normalizations
+        if argument is not None:
+            self.sources["normalization"] = ARGUMENT
+            return get_normalization(argument)
+        found = self.said.search(patterns, patterns)
+        if found is not None:
+            self.sources["normalization"] = found[1]
+            return get_normalization(found[0])
+        name = self.rule.normalization or self.layout.normalization
+        self.sources["normalization"] = DEFAULT
+        if self.layout.doubt and not self.rule.normalization:
+            self.notes.append(
+                f"normalization {name!r} is assumed: {self.layout.doubt}; pass normalization= if it is one"
+            )
+        return get_normalization(name)

@@ -13,7 +13,7 @@ from io import BufferedReader
 from types import MappingProxyType
 from typing import Any
 
-from fcnrt.checkpoints.stored import ITEMSIZES, MAX_DIMS, MAX_EXTENT, Contents, Storage, StoredTensor
+from fcnrt.checkpoints.stored import ITEMSIZES, MAX_DIMS, MAX_EXTENT, Contents, Storage, StoredTensor, contiguous
 from fcnrt.checkpoints.wording import COPY_AGAIN, quote
 from fcnrt.errors import CheckpointError
 
@@ -74,7 +74,7 @@ def read_safetensors(file: BufferedReader, size: int) -> Contents:
         raise CheckpointError("its __metadata__ is not a table of strings; expected a file of safetensors")
     tensors = {key: _tensor(key, entry, start) for key, entry in header.items()}
     _check_layout(tensors, start, size)
-    return Contents(tensors, metadata)
+    return Contents("safetensors", tensors, metadata)
 
 
 def _header_size(head: bytes) -> int:
@@ -94,8 +94,7 @@ def _tensor(key: str, entry: Any, start: int) -> StoredTensor:
             f"its header's entry for {quote(key)} is wrong; expected a known dtype, a shape and data_offsets "
             f"that fit. {COPY_AGAIN}"
         ) from error
-    stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-    return StoredTensor(dtype, shape, stride, 0, Storage(nbytes, start + begin))
+    return contiguous(dtype, shape, Storage(nbytes, start + begin))
 
 
 def _extent(value: Any) -> int:

@@ -70,6 +70,19 @@ class Storage:
     nbytes: int
     position: int = -1
 
+    def read(self, file: BufferedReader, start: int, count: int) -> Tensor:
+        """``count`` bytes from ``start``, as uint8.
+
+        Raises:
+            CheckpointError: The file ends early.
+        """
+        data = torch.empty(count, dtype=torch.uint8)
+        file.seek(self.position + start)
+        got = file.readinto(data.numpy().data)
+        if got != count:
+            raise CheckpointError(f"the file ends {count - got} bytes too early; copy it again")
+        return data
+
 
 @dataclass(frozen=True)
 class StoredTensor:
@@ -125,17 +138,20 @@ class StoredTensor:
         Raises:
             CheckpointError: The file ends early.
         """
-        data = torch.empty(self.span * self.itemsize, dtype=torch.uint8)
-        file.seek(self.storage.position + self.offset * self.itemsize)
-        count = file.readinto(data.numpy().data)
-        if count != data.numel():
-            raise CheckpointError(f"the file ends {data.numel() - count} bytes too early; copy it again")
+        data = self.storage.read(file, self.offset * self.itemsize, self.span * self.itemsize)
         return data.view(WEIGHT_DTYPES[self.dtype]).as_strided(self.shape, self.stride)
+
+
+def contiguous(dtype: str, shape: tuple[int, ...], storage: Storage) -> StoredTensor:
+    """All of ``storage`` as a tensor, last axis fastest."""
+    stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    return StoredTensor(dtype, shape, stride, 0, storage)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file held: an object with :class:`StoredTensor` leaves, and the metadata beside it."""
+    """What a file held: its container's name, an object with :class:`StoredTensor` leaves, and metadata."""
 
+    container: str
     payload: Any
     metadata: Mapping[str, str] = field(default_factory=dict)

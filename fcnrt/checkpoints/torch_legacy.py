@@ -45,7 +45,7 @@ def read_legacy(file: BufferedReader, size: int) -> Contents:
             f"it is damaged or forged. {COPY_AGAIN}"
         )
     _locate(file, size, {key: reader.storages[key] for key in keys})
-    return Contents(payload)
+    return Contents("torch legacy", payload)
 
 
 def _locate(file: BufferedReader, size: int, storages: dict[str, Storage]) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fcnrt.checkpoints.pickle_values import Instance
+from fcnrt.checkpoints.noted import Notes, notes_of
+from fcnrt.checkpoints.pickle_values import Global, Instance
+from fcnrt.checkpoints.pickled_modules import class_name, is_module, state_dict_of
 from fcnrt.checkpoints.stored import StoredTensor
 from fcnrt.checkpoints.wording import few, quote
 from fcnrt.errors import CheckpointError
@@ -21,6 +23,10 @@ WRAPPER_KEYS = (
     "weights",
     "params",
     "ema",
+    "model_ema",
+    "ema_model",
+    "ema_state_dict",
+    "state_dict_ema",
 )
 """Where training programs put the weights, in the order in which they are looked for."""
 
@@ -31,11 +37,11 @@ _PARALLEL = "module"
 
 @dataclass(frozen=True)
 class StateDict:
-    """Tensors by name, the wrapping that was taken off them, and the ``arch`` that the trainer noted."""
+    """Tensors by name, the wrapping that was taken off them, and what the training program noted beside them."""
 
     tensors: Mapping[str, StoredTensor]
     wrapping: tuple[str, ...]
-    arch: str | None
+    noted: Notes
 
 
 def unwrap(payload: Any) -> StateDict:
@@ -45,13 +51,16 @@ def unwrap(payload: Any) -> StateDict:
         CheckpointError: There is none, or an entry is not a tensor.
     """
     wrapping: list[str] = []
-    arch: str | None = None
+    noted = Notes()
     for _ in range(_MAX_DEPTH):
+        if is_module(payload):
+            wrapping.append("pickled module")
+            noted = Notes(arch=class_name(payload)).merge(noted)
+            payload = state_dict_of(payload)
         if not isinstance(payload, dict):
             break
-        noted = payload.get("arch")
-        arch = arch or (noted if isinstance(noted, str) else None)
-        inner = next((key for key in WRAPPER_KEYS if isinstance(payload.get(key), dict)), None)
+        noted = noted.merge(notes_of(payload))
+        inner = next((key for key in WRAPPER_KEYS if _holds_weights(payload.get(key))), None)
         if inner is None:
             break
         wrapping.append(inner)
@@ -66,7 +75,11 @@ def unwrap(payload: Any) -> StateDict:
     for prefix in (_PARALLEL, _COMPILED):
         if any(prefix in key.split(".") and key not in plain for key in tensors):
             wrapping.append(f"{prefix}.")
-    return StateDict(plain, tuple(wrapping), arch)
+    return StateDict(plain, tuple(wrapping), noted)
+
+
+def _holds_weights(value: Any) -> bool:
+    return isinstance(value, dict) or is_module(value)
 
 
 def strip_prefixes(key: str) -> str:
@@ -108,4 +121,6 @@ def _kind(value: Any) -> str:
     """What people call it."""
     if isinstance(value, StoredTensor):
         return "tensor"
-    return quote(value.cls) if isinstance(value, Instance) else type(value).__name__
+    if isinstance(value, (Instance, Global)):
+        return quote(value.cls if isinstance(value, Instance) else value.name)
+    return type(value).__name__

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from io import BufferedReader
 
 import torch
 from torch import Tensor
 
+from fcnrt.checkpoints.deflate import DeflatedStorage
+from fcnrt.checkpoints.rewriting import Shapes
 from fcnrt.checkpoints.stored import WEIGHT_DTYPES, StoredTensor
 from fcnrt.checkpoints.wording import quote
 from fcnrt.errors import CheckpointError
@@ -15,11 +18,22 @@ from fcnrt.errors import CheckpointError
 _CHUNK = 2**22
 
 
-def read_weights(file: BufferedReader, size: int, tensors: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
-    """The tensors, as contiguous float32 on the CPU, each in memory of its own.
+EXPANSION, SLACK = 4, 2**26
+
+
+def limit(size: int) -> int:
+    """Bytes that the weights of a file of ``size`` bytes may take, expanded.
+
+    Real weights hardly compress, but bilinear kernels do, and so do those of one group per class.
+    """
+    return EXPANSION * size + SLACK
+
+
+def check_weights(tensors: Mapping[str, StoredTensor], size: int) -> None:
+    """Refuses, before any is read, tensors that are no weights, or more than a file of ``size`` bytes can hold.
 
     Raises:
-        CheckpointError: One is not a float, claims more than the file holds, or is not finite.
+        CheckpointError: One is not a float, or claims more than the file holds.
     """
     for key, tensor in tensors.items():
         if tensor.dtype not in WEIGHT_DTYPES:
@@ -31,12 +45,35 @@ def read_weights(file: BufferedReader, size: int, tensors: Mapping[str, StoredTe
             tensor.check_fits()
         except CheckpointError as error:
             raise CheckpointError(f"{quote(key)}: {error}") from None
+    deflated = any(isinstance(tensor.storage, DeflatedStorage) for tensor in tensors.values())
+    most = limit(size) if deflated else size
     total = sum(tensor.numel * tensor.itemsize for tensor in tensors.values())
-    if total > size:
+    if total > most:
+        why = "they are compressed beyond what weights can be" if deflated else "they share storage"
         raise CheckpointError(
-            f"its weights claim {total} bytes, more than the {size} of the file: they share storage. "
-            "Save them again as clones"
+            f"its weights claim {total} bytes, more than the {most} of the file: {why}. Save them again as clones"
         )
+
+
+def check_expansion(shapes: Shapes, size: int) -> None:
+    """Refuses shapes that a file of ``size`` bytes would be expanded to beyond its limit.
+
+    Raises:
+        CheckpointError: All of them together take too much.
+    """
+    total = sum(map(math.prod, shapes.values())) * torch.float32.itemsize
+    if total > limit(size):
+        raise CheckpointError(
+            f"its weights would take {total} bytes, far more than the {size} of the file; expected a network's"
+        )
+
+
+def read_weights(file: BufferedReader, tensors: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
+    """The tensors, as contiguous float32 on the CPU, each in memory of its own.
+
+    Raises:
+        CheckpointError: One is cut, or not finite.
+    """
     return {key: _read(file, key, tensor) for key, tensor in tensors.items()}
 
 

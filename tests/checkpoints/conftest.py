@@ -1,4 +1,4 @@
-"""Checkpoints to read: a real, tiny network, and forged files with whatever a test wants in them."""
+"""Checkpoints to read: real, tiny networks, and forged files with whatever a test wants in them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import io
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -23,14 +24,37 @@ Forge = Callable[..., Path]
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
+HEADROOM = 2**28
+"""Bytes that a test of hostile files may take: far more than these files hold, far less than they ask for."""
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """A refusal that comes too late runs into this limit, and fails its test with another error."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        taken = int(statm.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + HEADROOM, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 @pytest.fixture
 def weights() -> Callable[..., StateDict]:
     """The state dict of a network, every tensor random (an untrained score layer is all zeros)."""
 
-    def make(arch: str = "fcn8s", num_classes: int = 3, width: float = 1 / 64) -> StateDict:
+    def make(arch: str = "fcn8s", num_classes: int = 3, width: float = 1 / 64, **options: Any) -> StateDict:
         generator = torch.Generator().manual_seed(0)
-        state = create_model(arch, num_classes, width=width).state_dict()
-        return {key: torch.randn(value.shape, generator=generator) for key, value in state.items()}
+        state = create_model(arch, num_classes, width=width, **options).state_dict()
+        return {
+            key: torch.rand(value.shape, generator=generator) + 0.5
+            if key.endswith("running_var")
+            else torch.randn(value.shape, generator=generator)
+            for key, value in state.items()
+            if not key.endswith("num_batches_tracked")
+        }
 
     return make
 
@@ -111,6 +135,59 @@ def forge_legacy(tmp_path: Path) -> Forge:
         return path
 
     return forge
+
+
+def varint(value: int) -> bytes:
+    """A number of Protocol Buffers: seven bits a byte, the lowest first."""
+    low, rest = value & 0x7F, value >> 7
+    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
+
+
+def bytes_field(number: int, content: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def blob(array: Any, *, style: str = "new") -> bytes:
+    """A BlobProto: ``new`` with a shape, ``legacy`` with num, channels, height and width, ``single`` not packed."""
+    array = np.asarray(array)
+    number, tag, kind = (8, 0x41, "<f8") if array.dtype == np.float64 else (5, 0x2D, "<f4")
+    data = array.astype(kind).tobytes()
+    if style == "single":
+        size = array.dtype.itemsize
+        return b"".join(bytes([tag]) + data[at : at + size] for at in range(0, len(data), size)) + bytes_field(
+            7, b"".join(b"\x08" + varint(extent) for extent in array.shape)
+        )
+    packed = bytes_field(number, data)
+    if style == "legacy":
+        shape = (1,) * (4 - array.ndim) + array.shape
+        return b"".join(varint(index << 3) + varint(extent) for index, extent in enumerate(shape, start=1)) + packed
+    return bytes_field(7, bytes_field(1, b"".join(map(varint, array.shape)))) + packed
+
+
+def caffemodel(layers: Mapping[str, Sequence[bytes]], *, v1: bool = False) -> bytes:
+    """A NetParameter of named layers with blobs."""
+    numbers = {"layers": 2, "name": 4, "blobs": 6} if v1 else {"layers": 100, "name": 1, "blobs": 7}
+    net = bytes_field(1, b"FCN") + bytes_field(3, b"data") + b"\x20\x01"  # name, input, input_dim
+    for name, blobs in layers.items():
+        bottom = bytes_field(2 if v1 else 3, b"data")
+        kind = b"\x28\x04" if v1 else bytes_field(2, b"Convolution")
+        content = bottom + bytes_field(numbers["name"], name.encode()) + kind
+        net += bytes_field(numbers["layers"], content + b"".join(bytes_field(numbers["blobs"], one) for one in blobs))
+    return net
+
+
+def by_layer(state: Mapping[str, Tensor], *, style: str = "new") -> dict[str, list[bytes]]:
+    """A state dict as Caffe's layers: weights first, bias second."""
+    layers: dict[str, list[bytes]] = {}
+    for key in sorted(state, key=lambda key: key.endswith(".bias")):
+        layers.setdefault(key.rpartition(".")[0], []).append(blob(state[key].numpy(), style=style))
+    return layers
+
+
+@pytest.fixture(scope="session")
+def caffe() -> SimpleNamespace:
+    """Writers of Caffe's files, by hand."""
+    return SimpleNamespace(model=caffemodel, blob=blob, by_layer=by_layer, field=bytes_field, varint=varint)
 
 
 @pytest.fixture

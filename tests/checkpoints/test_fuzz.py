@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,13 +21,30 @@ from fcnrt.spec import ModelSpec
 Edit = tuple[str, float, float, int, bytes]
 
 
-@pytest.fixture(scope="module", params=["torch zip", "torch legacy", "safetensors"])
-def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+KINDS = ["torch zip", "torch legacy", "safetensors", "module", "npz", "caffemodel"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def original(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, caffe: Any
+) -> tuple[Path, bytes]:
     """A file that is nearly all structure: one class, one channel."""
     path = tmp_path_factory.mktemp("fuzz") / "checkpoint"
     state = create_model("fcn8s", 1, width=1 / 512).state_dict()
-    if request.param == "safetensors":
-        write_safetensors(path, ModelSpec("fcn8s", 1, ("a",), voc_palette(1), PRESETS["imagenet"], 1 / 512), state)
+    if request.param == "module":
+        torch.save(create_model("tramac-fcn8s", 1, width=1 / 512), path)
+    elif request.param == "npz":
+        arrays: dict[str, Any] = {
+            key.replace(".weight", "/W").replace(".bias", "/b"): value.numpy() for key, value in state.items()
+        }
+        with path.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+    elif request.param == "caffemodel":
+        path.write_bytes(caffe.model(caffe.by_layer(state)))
+    elif request.param == "safetensors":
+        write_safetensors(
+            path, ModelSpec("fcn8s", 1, ("a",), voc_palette(1), PRESETS["imagenet"], {"width": 1 / 512}), state
+        )
     else:
         payload = {"epoch": 2**40, "arch": "FCN8s", "best_mean_iu": np.float64(0.5), "model_state_dict": state}
         torch.save(payload, path, _use_new_zipfile_serialization=request.param == "torch zip")
@@ -73,7 +91,12 @@ def test_damaged_files(original: tuple[Path, bytes], edits: list[Edit]) -> None:
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
-    head=st.sampled_from([b"", b"PK\x03\x04", b"PK\x05\x06", b"\x80\x02", b"\x80\x04\x95", b"cos\nsystem\n", b"<html"]),
+    head=st.sampled_from(
+        [
+            *(b"", b"PK\x03\x04", b"PK\x05\x06", b"\x80\x02", b"\x80\x04\x95", b"cos\nsystem\n", b"<html"),
+            *(b"\x0a\x01x\xa2\x06", b"\x0a\x01x\x12\x20\x32", b"\xa2\x06\x30\x3a\x20", b"\x08\x07\x12", b"layer {"),
+        ]
+    ),
     tail=st.binary(max_size=300),
 )
 def test_noise(tmp_path_factory: pytest.TempPathFactory, head: bytes, tail: bytes) -> None:

@@ -139,16 +139,15 @@ def test_own_format_needs_no_guess(weights: Weights, tmp_path: Path) -> None:
     state = weights("fcn8s-atonce", width=0.3 / 8)
     first = read_checkpoint(save(state, tmp_path / "a.pt", "torch zip"), arch="fcn8s-atonce")
     custom = Normalization("custom", "rgb", 1 / 255, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    spec = replace(first.spec, classes=("a", "b", "c"), normalization=custom, width=0.3 / 8)
+    spec = replace(first.spec, classes=("a", "b", "c"), normalization=custom, options={"width": 0.3 / 8})
     path = tmp_path / "own.safetensors"
     write_safetensors(path, spec, {key: tensor.bfloat16() for key, tensor in state.items()})
     checkpoint = read_checkpoint(path)
     assert_same(checkpoint, {key: tensor.bfloat16() for key, tensor in state.items()})
     assert checkpoint.spec == spec
     assert checkpoint.notes == ()
-    said = dict(checkpoint.spec.sources)
-    assert said.pop("num_classes") == "tensor shapes"
-    assert set(said.values()) == {"file metadata"}
+    assert checkpoint.layout == "fcnrt"
+    assert set(checkpoint.spec.sources.values()) == {"file metadata"}
 
 
 @pytest.mark.parametrize(
@@ -206,11 +205,13 @@ def test_returned_weights_do_not_depend_on_the_file(weights: Weights, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"arch": "fcn4s"}, "unknown architecture 'fcn4s'; known are fcn32s, fcn16s, fcn8s, fcn8s-atonce"),
+        ({"arch": "fcn4s"}, "unknown architecture 'fcn4s'; known are fcn32s, fcn16s, fcn8s, fcn8s-atonce, "),
         ({"arch": 8}, "unknown architecture 8"),
         ({"normalization": "vgg"}, "unknown normalization 'vgg'"),
         ({"classes": "road"}, "expected a list of names"),
         ({"classes": [1, 2]}, "expected strings"),
+        ({"options": ["width"]}, "expected names and their values"),
+        ({"options": {"width": [1]}}, "expected names and their values"),
     ],
 )
 def test_arguments_are_checked_before_the_file(arguments: dict[str, Any], message: str) -> None:

@@ -17,7 +17,7 @@ from fcnrt.preprocessing import PRESETS
 from fcnrt.spec import ModelSpec
 
 Weights = Callable[..., dict[str, Tensor]]
-SPEC = ModelSpec("fcn8s", 3, ("a", "b", "c"), voc_palette(3), PRESETS["caffe-voc"], 1 / 64)
+SPEC = ModelSpec("fcn8s", 3, ("a", "b", "c"), voc_palette(3), PRESETS["caffe-voc"], {"width": 1 / 64})
 
 
 def test_safetensors_is_read_by_the_safetensors_package(weights: Weights, tmp_path: Path) -> None:
