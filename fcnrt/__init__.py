@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from fcnrt.convolutionalization import convolutionalize
 from fcnrt.errors import CheckpointError, DeviceError, DownloadError, FcnrtError, ImageError, InputError
 from fcnrt.preprocessing import Normalization
 from fcnrt.segmentation import Segmentation
@@ -27,5 +28,6 @@ __all__ = [
     "Segmentation",
     "Segmenter",
     "__version__",
+    "convolutionalize",
     "load",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -18,7 +18,8 @@ from fcnrt.checkpoints import read_checkpoint
 from fcnrt.engine import Engine, Placement, available_memory, choose_engine, choose_placement
 from fcnrt.errors import ImageError, InputError
 from fcnrt.images import ImageSource, read_image
-from fcnrt.models import FCN, create_model
+from fcnrt.models import FCN
+from fcnrt.models.registry import create_skeleton
 from fcnrt.preprocessing import Normalization, normalize
 from fcnrt.pretrained import is_name, progress_bar, pull
 from fcnrt.segmentation import Segmentation
@@ -83,7 +84,9 @@ class Segmenter(nn.Module):
         return self.engine.predict_labels(self._checked(x), confidence)
 
     @overload
-    def segment(self, image: ImageSource, *, confidence: bool = False, resize: int | None = None) -> Segmentation: ...
+    def segment(  # type: ignore[overload-overlap]  # a str or a tensor is iterable too, and one image first
+        self, image: ImageSource, *, confidence: bool = False, resize: int | None = None
+    ) -> Segmentation: ...
     @overload
     def segment(
         self, image: Iterable[ImageSource], *, confidence: bool = False, resize: int | None = None
@@ -164,8 +167,7 @@ class Segmenter(nn.Module):
         return super().train(False)
 
     def _build_net(self) -> FCN:
-        with torch.device("meta"):
-            net = create_model(self.spec.arch, self.spec.num_classes, width=self.spec.width)
+        net = create_skeleton(self.spec.arch, self.spec.num_classes, **self.spec.options)
         net.load_state_dict(self._weights, assign=True)
         return net
 
@@ -259,6 +261,7 @@ def load(
     arch: str | None = None,
     normalization: str | Normalization | None = None,
     classes: Sequence[str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Segmenter:
     """Read a checkpoint and make it ready to run.
 
@@ -272,9 +275,11 @@ def load(
         dtype: ``"auto"`` (the narrowest type with matrix hardware that keeps the labels), ``torch.float32`` (exact
             parity), ``torch.float16``, ``torch.bfloat16``, or one of these names.
         engine: ``"fused"``, ``"eager"`` or ``"auto"``.
-        arch: ``"fcn32s"``, ``"fcn16s"``, ``"fcn8s"`` or ``"fcn8s-atonce"``; only the last two cannot be told apart.
+        arch: a name of ``fcnrt.models.ARCHITECTURES``, where tensors cannot tell: ``"fcn8s-atonce"`` has those of
+            ``"fcn8s"``.
         normalization: a preset's name (``"caffe-voc"``, ``"imagenet"``) or a ``Normalization``.
         classes: a name for each class.
+        options: what else the architecture has to be told and no tensor says, such as ``{"align_corners": True}``.
 
     Raises:
         CheckpointError: the file is missing, broken, hostile, or no network that fcnrt knows.
@@ -284,8 +289,8 @@ def load(
     """
     placement = choose_placement(device, dtype)
     chosen = choose_engine(engine)
-    path = _locate(path)
-    checkpoint = read_checkpoint(path, arch=arch, normalization=normalization, classes=classes)
+    path = locate(path)
+    checkpoint = read_checkpoint(path, arch=arch, normalization=normalization, classes=classes, options=options)
     for note in checkpoint.notes:
         logger.warning("%s: %s", os.fspath(path), note)
     return Segmenter(checkpoint.spec, checkpoint.state_dict, placement, chosen)
@@ -296,7 +301,12 @@ def _by_head(outputs: Any) -> dict[str, Any]:
     return outputs if isinstance(outputs, dict) else {"out": outputs}
 
 
-def _locate(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+def locate(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """The file that ``path`` means: itself, or that of a published checkpoint, fetched if need be.
+
+    Raises:
+        DownloadError: it could not be fetched.
+    """
     if isinstance(path, str) and is_name(path):
         with progress_bar(path) as progress:
             return pull(path, progress=progress)

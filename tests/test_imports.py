@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # itself (its __init__), the kernels, or a __main__, which nothing imports. A new part finds its place here first.
 _READING = {"errors", "imagefiles", "images", "palettes", "preprocessing", "rgb", "spec"}
 _RUNNING = {"engine", "fcnrt_kernels", "models", "plan"}
-_USING = {"checkpoints", "legend", "pretrained", "segmentation", "segmenter"}
+_USING = {"checkpoints", "convolutionalization", "legend", "pretrained", "segmentation", "segmenter"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "fcnrt_kernels": set(),
@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"errors", "fcnrt_kernels", "models", "plan"},
     "segmenter": _READING | _RUNNING | {"checkpoints", "pretrained", "segmentation"},
     "metrics": {"errors"},
+    "convolutionalization": _READING | _RUNNING | {"checkpoints", "segmenter"},
     "demo": _READING | _RUNNING | _USING | {"fcnrt", "metrics"},
     "fcnrt": _READING | _USING,
     "cli": _READING | _RUNNING | _USING | {"demo", "fcnrt"},

@@ -23,6 +23,7 @@ PUBLIC: dict[ModuleType, set[str]] = {
         "Segmentation",
         "Segmenter",
         "__version__",
+        "convolutionalize",
         "load",
     },
     fcnrt_kernels: {

@@ -10,11 +10,11 @@ import traceback
 from collections.abc import Sequence
 
 import fcnrt
-from fcnrt.cli import convert, doctor, info, pull, segment
+from fcnrt.cli import convert, convolutionalize, doctor, info, pull, segment
 from fcnrt.cli.exit_codes import INTERNAL_ERROR, INTERRUPTED, NO_MODEL, USAGE
 from fcnrt.errors import CheckpointError, DeviceError, DownloadError, FcnrtError
 
-VERBS = (segment, info, convert, pull, doctor)
+VERBS = (segment, info, convert, convolutionalize, pull, doctor)
 
 EXAMPLES = """\
 examples:
@@ -22,6 +22,7 @@ examples:
   fcnrt segment photos/ --model fcn8s.pt --out labels --json
   fcnrt info fcn8s.pt                                what a checkpoint holds, and how that is known
   fcnrt convert fcn8s.pt fcn8s.safetensors           the same net, with nothing left to guess
+  fcnrt convolutionalize vgg16.pth --arch fcn8s --classes 21 -o fcn8s.safetensors
   fcnrt pull fcn_resnet50_coco                       a published checkpoint, fetched once and checked
   fcnrt doctor                                       what this machine can do
 

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         arch=arguments.arch,
         normalization=arguments.normalization,
         classes=arguments.classes,
+        options=dict(arguments.options),
     )
     dtype = DTYPES[arguments.dtype]
     write_safetensors(out, checkpoint.spec, {name: t.to(dtype) for name, t in checkpoint.state_dict.items()})

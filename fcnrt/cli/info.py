@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         arch=arguments.arch,
         normalization=arguments.normalization,
         classes=arguments.classes,
+        options=dict(arguments.options),
     )
     if arguments.json:
         print(json.dumps(as_dict(arguments.checkpoint, checkpoint)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from typing import Any
 
 import fcnrt
 from fcnrt.demo import demo_checkpoint
@@ -19,6 +21,15 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--normalization", choices=list(PRESETS), help="how images become input")
     group.add_argument(
         "--classes", type=class_names, metavar="NAME,NAME,...", help="a name for each class, background first"
+    )
+    group.add_argument(
+        "--option",
+        type=_option,
+        action="append",
+        default=[],
+        dest="options",
+        metavar="NAME=VALUE",
+        help="an option of the architecture that no tensor tells, such as align_corners=true; may be repeated",
     )
 
 
@@ -51,9 +62,21 @@ def load_model(arguments: argparse.Namespace) -> Segmenter:
         arch=arguments.arch,
         normalization=arguments.normalization,
         classes=arguments.classes,
+        options=dict(arguments.options),
     )
 
 
 def class_names(text: str) -> tuple[str, ...]:
     """Names that commas part."""
     return tuple(name.strip() for name in text.split(","))
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """``NAME=VALUE``: a JSON value, or else the text itself."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

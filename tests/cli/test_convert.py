@@ -28,9 +28,7 @@ def test_a_converted_file_needs_no_guess(
     assert torch.equal(model(x), fcnrt.load(checkpoint, arch="fcn8s-atonce")(x))
 
 
-def test_nothing_is_overwritten_unasked(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_overwritten_unasked(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "net.safetensors"
     out.write_bytes(b"precious")
     assert main(["convert", str(checkpoint), str(out)]) == 2

@@ -54,9 +54,7 @@ def test_a_bad_image_costs_itself_alone(
         assert words in captured.err
 
 
-def test_without_model_the_demo_net_speaks_up(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_model_the_demo_net_speaks_up(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["segment", str(photos / "a.png"), "--out", str(tmp_path / "out")]) == 0
     captured = capsys.readouterr()
     assert "using the demo net" in captured.err
