@@ -1,0 +1,177 @@
+"""All that a GPU is needed for, as one command: is it right on the device, and how fast is it.
+
+    PYTHONPATH=.:kernels python -m benchmarks.device                     # every stage that has no result yet
+    PYTHONPATH=.:kernels python -m benchmarks.device parity_ops kernel   # these, if they have none yet
+
+Each stage takes minutes at most and writes ``DIR/<machine>/<stage>.json`` when it ends, so a run that was cut short is
+continued by the same command. Needs torch, triton, pytest and pytest-benchmark; nothing has to be installed of fcnrt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.environment import COMMIT_VARIABLE, ROOT, commit, environment
+from benchmarks.results import RESULTS, SCHEMA_VERSION, write_json
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Tests to run; a parity stage's result is made of what they record, a benchmark writes its own."""
+
+    name: str
+    arguments: tuple[str, ...]
+    minutes: float
+    parity: bool = False
+
+
+STAGES = (
+    Stage("parity_ops", ("tests/device/test_ops.py",), 5, parity=True),
+    Stage("parity_network", ("tests/device/test_network.py",), 5, parity=True),
+    Stage("kernel", ("benchmarks/test_kernel.py", "--benchmark-only"), 4),
+    Stage("decoder", ("benchmarks/test_decoder.py", "--benchmark-only"), 4),
+    Stage("network", ("benchmarks/test_network.py", "--benchmark-only"), 4),
+    # torch.compile searches for minutes, so it competes in one group only, in a run that has all of its group.
+    Stage(
+        "network-compiled",
+        ("benchmarks/test_network.py", "--benchmark-only", "--compile", "-k", "full_width and 500x500 and labels"),
+        7.5,
+    ),
+)
+
+# The settings of pyproject.toml belong to the versions that CI tests; a GPU machine has those that came with it.
+_PYTEST_OPTIONS = (
+    *("-o", "minversion=7.0", "-o", "addopts=--import-mode=importlib", "-o", "filterwarnings="),
+    *("-p", "no:cacheprovider", "-q", "--tb=short"),
+)
+_WORKERS = 8
+"""Processes that compile kernels side by side in the parity stages, where pytest-xdist is there."""
+_GRACE_SECONDS = 20
+
+
+def run_stage(stage: Stage, folder: Path, machine: str) -> bool:
+    """Run one stage and leave its result; whether all of it passed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "report.xml"
+        command = [*_PYTEST_OPTIONS, *stage.arguments]
+        if stage.parity:
+            command += [f"--junit-xml={report}"]
+            if importlib.util.find_spec("xdist"):
+                command += [f"--numprocesses={_WORKERS}"]
+        else:
+            command += [f"--fcnrt-results={folder}"]
+        finished = _run([sys.executable, "-m", "pytest", *command], stage.minutes * 60)
+        if stage.parity and report.exists():
+            passed = finished == 0
+            result = {
+                "schema_version": SCHEMA_VERSION,
+                "suite": stage.name,
+                "commit": commit(),
+                "environment": environment(),
+                **parity_summary(report.read_text(encoding="utf-8")),
+            }
+            name = stage.name if passed else f"{stage.name}-incomplete"
+            write_json(folder / machine / f"{name}.json", result)
+        return finished == 0
+
+
+def parity_summary(junit_xml: str) -> dict[str, Any]:
+    """What a parity stage found: counts, the worst of each recorded figure, every case, and what failed."""
+    cases: list[dict[str, str | float]] = []
+    failed: list[dict[str, str]] = []
+    for case in ElementTree.fromstring(junit_xml).iter("testcase"):
+        name = case.get("name", "")
+        if case.find("skipped") is not None:
+            continue
+        problem = case.find("failure") if case.find("failure") is not None else case.find("error")
+        if problem is not None:
+            failed.append({"test": name, "message": problem.get("message", "").partition("\n")[0]})
+        figures = {item.get("name", ""): float(item.get("value", "nan")) for item in case.iter("property")}
+        cases.append({"test": name, **figures})
+    worst: dict[str, float] = {}
+    for entry in cases:
+        for key, value in entry.items():
+            if isinstance(value, float):
+                pick = min if key == "label_agreement" else max
+                worst[key] = pick(worst.get(key, value), value)
+    return {"passed": len(cases) - len(failed), "failed": failed, "worst": worst, "tests": cases}
+
+
+def _run(command: Sequence[str], seconds: float) -> int:
+    """The exit status of a program, which is ended with all that it started when its time is up."""
+    print("+", *command[1:], flush=True)
+    paths = [str(ROOT), str(ROOT / "kernels"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        start_new_session=True,
+    )
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        print(f"not finished after {seconds:.0f} s", file=sys.stderr)
+        process.send_signal(signal.SIGINT)  # pytest then keeps what it has
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
+        return 124
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 1 where a stage failed, 2 where there is no GPU."""
+    names = [stage.name for stage in STAGES]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.device", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(names)}; all if none is named")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="default: benchmarks/results")
+    parser.add_argument("--commit", metavar="ID", help="the commit under test, where the tree has no git history")
+    options = parser.parse_args(arguments)
+    unknown = set(options.stages) - set(names)
+    if unknown:
+        parser.error(f"unknown stage {', '.join(sorted(unknown))}; expected {', '.join(names)}")
+    if not torch.cuda.is_available():
+        print(
+            f"torch {torch.__version__} finds no CUDA device here, and these stages are for one. "
+            "To measure this machine's CPU: pytest benchmarks/ --benchmark-only",
+            file=sys.stderr,
+        )
+        return 2
+    if options.commit:
+        os.environ[COMMIT_VARIABLE] = options.commit
+    machine, folder = environment()["machine"], options.out.resolve()
+    failed = []
+    for stage in STAGES:
+        if options.stages and stage.name not in options.stages:
+            continue
+        if (folder / machine / f"{stage.name}.json").exists():
+            print(f"{stage.name}: has a result already", flush=True)
+            continue
+        start = time.monotonic()
+        passed = run_stage(stage, folder, machine)
+        failed += [] if passed else [stage.name]
+        print(f"{stage.name}: {'done' if passed else 'FAILED'} in {time.monotonic() - start:.0f} s", flush=True)
+    if failed:
+        print(f"failed: {', '.join(failed)}; the same command runs them again", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

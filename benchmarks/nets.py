@@ -1,0 +1,98 @@
+"""The nets and images that are timed: full-width FCN-8s on seeded weights, the trained demo net, drawn scenes."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from fcnrt.demo.scenes import scene
+from fcnrt.engine import Placement
+from fcnrt.models import FCN, FCN8s, create_model
+from fcnrt.palettes import VOC_CLASSES, voc_palette
+from fcnrt.preprocessing import PRESETS, normalize
+from fcnrt.segmenter import Segmenter
+from fcnrt.spec import ModelSpec
+
+ARCH = "fcn8s"
+NORMALIZATION = PRESETS["caffe-voc"]
+
+
+@functools.cache
+def image(seed: int, height: int, width: int, batch: int = 1) -> Tensor:
+    """Drawn scenes as network input, float32 ``[batch,3,height,width]`` on the CPU."""
+    pixels = [torch.from_numpy(scene(seed + i, height, width)[0]) for i in range(batch)]
+    return normalize(torch.stack(pixels).permute(0, 3, 1, 2), NORMALIZATION)
+
+
+@functools.cache
+@torch.inference_mode(False)  # nets made of these are converted and compiled outside, whoever asks for them first
+def seeded_weights(width: float = 1.0, seed: int = 0) -> dict[str, Tensor]:
+    """Weights of a 21-class FCN-8s that keep the size of activations from layer to layer (He et al. 2015).
+
+    torch's default initialisation lets them fade away, and what would be compared then are the biases. The score
+    layers, zero in a fresh net, are drawn like the others.
+    """
+    net = create_model(ARCH, len(VOC_CLASSES), width=width).requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_in = module.in_channels * module.kernel_size[0] * module.kernel_size[1]
+            module.weight.normal_(0, math.sqrt(2 / fan_in), generator=generator)
+            assert module.bias is not None
+            module.bias.normal_(0, 1, generator=generator)
+    return dict(net.state_dict())
+
+
+def seeded_net(device: torch.device, width: float = 1.0) -> FCN:
+    """A net of its own on ``seeded_weights``; on the CPU it shares their memory until it is converted."""
+    with torch.device("meta"):
+        net = create_model(ARCH, len(VOC_CLASSES), width=width)
+    net.load_state_dict(seeded_weights(width), assign=True)
+    return net.eval().requires_grad_(False).to(device)
+
+
+def seeded_segmenter(device: torch.device, dtype: torch.dtype, width: float = 1.0) -> Segmenter:
+    """The same weights as ``fcnrt.load`` would return them."""
+    classes = len(VOC_CLASSES)
+    spec = ModelSpec(ARCH, classes, VOC_CLASSES, voc_palette(classes), NORMALIZATION, {"width": width})
+    return Segmenter(spec, seeded_weights(width), Placement(device, dtype, "a benchmark asked for it"), "fused")
+
+
+@functools.cache
+def trunk_maps(device: torch.device, height: int, width: int) -> dict[str, Tensor]:
+    """pool3, pool4 and fc7 of the full-width net for a scene, float32."""
+    with torch.inference_mode():
+        maps = seeded_net(device).features(image(1, height, width).to(device))
+    return {name: maps[name] for name in ("pool3", "pool4", "fc7")}
+
+
+class DecoderNet(FCN8s):
+    """FCN-8s after its trunk, whose work is done already: call it with ``TrunkOutput``."""
+
+    def features(self, x: TrunkOutput) -> dict[str, Tensor]:  # type: ignore[override]
+        return x.maps
+
+
+class TrunkOutput:
+    """Stands where the image stands: it has the image's shape, and the maps that the trunk made of it."""
+
+    def __init__(self, maps: dict[str, Tensor], shape: tuple[int, int, int, int]) -> None:
+        self.maps, self.shape = maps, shape
+
+    def to(self, **_: object) -> TrunkOutput:
+        """The maps are in the type and layout that the trunk computes in."""
+        return self
+
+
+def seeded_decoder(device: torch.device) -> DecoderNet:
+    """The decoder of ``seeded_net``, without the weights of its trunk."""
+    with torch.device("meta"):
+        net = DecoderNet(len(VOC_CLASSES))
+    net.load_state_dict(seeded_weights(), assign=True)
+    for name, _ in list(net.named_children()):
+        if name.startswith(("conv", "fc")):
+            delattr(net, name)
+    return net.eval().requires_grad_(False).to(device)

@@ -1,0 +1,25 @@
+"""What the checks on a real GPU share. All of them are marked ``gpu``, and skipped where there is none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def cuda() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+@pytest.fixture(scope="package", autouse=True)
+def full_precision() -> Iterator[None]:
+    """float32 convolutions that do not round their factors to TF32, and float64 oracles on every core."""
+    before, threads = torch.backends.cudnn.allow_tf32, torch.get_num_threads()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+    torch.set_num_threads(threads)
