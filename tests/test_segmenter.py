@@ -85,6 +85,41 @@ def test_resize_scores_small_and_labels_at_the_images_own_size(model: Segmenter,
     assert (model.segment(photo, resize=37).labels == model.segment(photo).labels).all()
 
 
+def test_a_large_resize_is_refused_before_memory_is_taken(model: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thin image of a few kilobytes, at torchvision's 520, has gigabytes of pixels; so has any, at a wrong size."""
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("the image was resized before its size was looked at")
+
+    monkeypatch.setattr(Image.Image, "resize", refuse)
+    monkeypatch.setattr("fcnrt.segmenter.available_memory", lambda device: 1 << 30)
+    thin = np.zeros((1, 50_000, 3), dtype=np.uint8)
+    with pytest.raises(fcnrt.ImageError, match="26000000x520 pixels need"):
+        model.segment(thin, resize=520)
+    with pytest.raises(fcnrt.ImageError, match="1000000x1000000 pixels need"):
+        model.segment(thin[:, :1], resize=1_000_000)
+
+
+def test_a_batch_gives_what_its_images_give(model: Segmenter) -> None:
+    """Up to the last bits: oneDNN sums a batch of convolutions in another order than a single one."""
+    x = torch.randn(3, 3, 30, 41) * 50
+    logits, labels = model(x), model.predict_labels(x)
+    for index in range(3):
+        alone = model(x[index : index + 1])[0]
+        assert (logits[index] - alone).abs().max() <= 1e-5 * alone.abs().max()
+        assert torch.equal(labels[index], logits[index].argmax(dim=0).to(torch.uint8))
+
+
+def test_more_than_255_classes(tmp_path: Path, photo: Any) -> None:
+    net = create_model("fcn8s", 256, width=1 / 64)
+    net.get_parameter("score_fr.bias").data[255] = 1
+    torch.save(net.state_dict(), tmp_path / "fcn8s.pt")
+    many = fcnrt.load(tmp_path / "fcn8s.pt", device="cpu", dtype=torch.float32)
+    for result in (many.segment(photo), many.segment(photo, resize=20)):
+        assert result.labels.dtype == np.int32
+        assert (result.labels == 255).all()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (31, 33)], ids="{0[0]}x{0[1]}".format)
 def test_any_size(model: Segmenter, size: tuple[int, int]) -> None:
     x = torch.randn(2, 3, *size) * 50

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
@@ -27,6 +28,18 @@ SHARED_MEMORY: Mapping[int, int] = {
     120: 99 << 10,
 }
 """Bytes of shared memory that one block may take, by compute capability (CUDA C++ Programming Guide, table 30)."""
+
+_TYPES = {
+    torch.float32: "fp32",
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.float8_e4m3fn: "fp8e4nv",
+    torch.float8_e5m2: "fp8e5",
+    torch.int64: "i64",
+    torch.int32: "i32",
+    torch.int8: "i8",
+    torch.uint8: "u8",
+}
 
 _MATRIX_INSTRUCTION = re.compile(r"\b(tcgen05\.mma|wgmma\.mma_async|mma\.sync)\b")
 
@@ -104,6 +117,22 @@ def compile_kernel(
     )
 
 
+def argument_type(value: torch.Tensor | int | float) -> str:
+    """The type of an argument of a launch as ``compile_kernel`` wants it, specialised as Triton specialises it.
+
+    Raises:
+        ValueError: a tensor of a type that kernels do not take.
+    """
+    if isinstance(value, torch.Tensor):
+        if value.dtype not in _TYPES:
+            raise ValueError(f"a tensor is {value.dtype}; expected one of {', '.join(map(str, _TYPES))}")
+        return f"*{_TYPES[value.dtype]}{'' if value.data_ptr() % 16 else ':16'}"
+    if isinstance(value, float):
+        return "fp32"
+    kind = "i32" if -(1 << 31) <= value < 1 << 31 else "i64"
+    return f"{kind}:1" if value == 1 else kind if value % 16 else f"{kind}:16"
+
+
 def table(kernels: Sequence[CompiledKernel]) -> str:
     """One line a kernel, as Markdown."""
     return "\n".join(_rows(kernels))
@@ -120,9 +149,7 @@ def _rows(kernels: Sequence[CompiledKernel]) -> Iterator[str]:
         )
 
 
-def _source(
-    kernel: JITFunction[Any], arguments: Mapping[str, str], constants: Mapping[str, object]
-) -> ASTSource:
+def _source(kernel: JITFunction[Any], arguments: Mapping[str, str], constants: Mapping[str, object]) -> ASTSource:
     """The kernel as a launch with such arguments would hand it to the compiler."""
     given, expected = {**arguments, **constants}, set(kernel.arg_names)
     if set(given) != expected or set(arguments) & set(constants):
@@ -151,9 +178,7 @@ def _resource_usage(cubin: bytes) -> tuple[int, int]:
         path = os.path.join(folder, "kernel.cubin")
         with open(path, "wb") as file:
             file.write(cubin)
-        run = subprocess.run(
-            [tool, "--dump-resource-usage", path], capture_output=True, text=True, check=False
-        )
+        run = subprocess.run([tool, "--dump-resource-usage", path], capture_output=True, text=True, check=False)
     found = re.search(r"\bREG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", run.stdout)
     if found is None:
         raise RuntimeError(f"{tool} says nothing of registers: {(run.stdout + run.stderr).strip()!r}")

@@ -49,6 +49,43 @@ def test_slim_nets(arch: str, kind: Any, make_net: Any) -> None:
         assert_same(net, torch.randn(batch, 3, *size) * 50)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("arch", ARCHS)
+def test_sixteen_bits_on_slim_nets(arch: str, dtype: torch.dtype, make_net: Any) -> None:
+    """Within 1e-2 of float32, or at least no further away than the eager net in the same type."""
+    net, x = make_net(arch), torch.randn(1, 3, 33, 47) * 50
+    with torch.inference_mode():
+        expected = net(x)
+        eager = copy.deepcopy(net).to(dtype)(x.to(dtype)).float()
+        logits = FusedFCN(copy.deepcopy(net), dtype)(x)
+    assert logits.dtype == torch.float32
+    bound = max(1e-2 * expected.abs().max().item(), (eager - expected).abs().max().item())
+    assert (logits - expected).abs().max() <= bound
+
+
+def test_the_at_once_scale_is_not_lost_in_sixteen_bits(make_net: Any) -> None:
+    """1e-4 times an ordinary weight is subnormal in float16: folded in, it would keep three bits."""
+    net = make_net("fcn8s-atonce")
+    for layer in ("score_fr", "score_pool4", "score_pool3"):
+        module = net.get_submodule(layer)
+        torch.nn.init.normal_(module.weight, std=1e-2 if layer == "score_pool3" else 0.0)
+        torch.nn.init.zeros_(module.bias)
+    x = torch.randn(1, 3, 33, 47) * 50
+    with torch.inference_mode():
+        expected, logits = net(x), FusedFCN(copy.deepcopy(net), torch.float16)(x)
+    assert (logits - expected).abs().max() <= 5e-3 * expected.abs().max()
+
+
+def test_one_nan_pixel_gives_the_labels_that_the_eager_net_gives(make_net: Any) -> None:
+    net = make_net("fcn8s", width=1 / 64)
+    x = torch.randn(1, 3, 60, 50)
+    x[0, 1, 3, 4] = float("nan")
+    with torch.inference_mode():
+        expected, fused = net(x), FusedFCN(copy.deepcopy(net), torch.float32)
+        assert torch.equal(fused(x).isnan(), expected.isnan())
+        assert torch.equal(fused.predict_labels(x).long(), expected.argmax(dim=1))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (33, 47), (167, 241), (375, 500)], ids="{0[0]}x{0[1]}".format)
 def test_full_width(size: tuple[int, int], make_net: Any) -> None:

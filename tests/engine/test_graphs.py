@@ -69,6 +69,28 @@ def test_results_are_copies_that_the_next_call_spares() -> None:
     assert recorder.log == ["record", "wait", "record", "wait", "record", "wait", "record"]
 
 
+def test_heads_are_copied_too() -> None:
+    def heads(x: Tensor) -> dict[str, Any]:
+        return {"a": x + 1, "b": (x, 2 * x)}
+
+    captured = heads(torch.zeros(2))
+    cache = GraphCache(1, lambda run, x: Recording(x.clone(), captured, lambda: None), lambda: Event([]))
+    result = cache("heads", heads, torch.zeros(2))
+    assert result.keys() == captured.keys()
+    for copy, buffer in ((result["a"], captured["a"]), (result["b"][1], captured["b"][1])):
+        assert torch.equal(copy, buffer)
+        assert copy.data_ptr() != buffer.data_ptr()
+
+
+def test_inputs_of_any_strides_share_a_recording() -> None:
+    recorder = Recorder()
+    cache = recorder.cache()
+    x = torch.arange(24.0).view(1, 2, 3, 4)
+    for same in (x, x.contiguous(memory_format=torch.channels_last), x.mT.contiguous().mT):
+        assert torch.equal(cache("twice", twice, same), 2 * x)
+    assert len(recorder.captured) == 1
+
+
 def test_the_least_recently_used_goes_first() -> None:
     recorder = Recorder()
     cache = recorder.cache(capacity=2)
@@ -107,6 +129,31 @@ def test_a_recording_outlives_inference_mode() -> None:
     result = cache("twice", twice, torch.full((3,), 4.0))
     assert not result.is_inference()
     assert torch.equal(result, torch.full((3,), 8.0))
+
+
+def test_a_recording_does_not_grow_a_history() -> None:
+    """An input that wants gradients leaves no trace in the buffers: they live as long as the cache."""
+    recorder = Recorder()
+    cache = recorder.cache()
+    for _ in range(2):
+        result = cache("twice", twice, torch.ones(3, requires_grad=True))
+        assert not result.requires_grad
+    (recording,) = cache._recordings.values()
+    assert recording is not None
+    assert recording.inputs.grad_fn is None
+
+
+def test_a_failure_leaves_the_cache_usable() -> None:
+    cache = Recorder().cache()
+
+    def broken(x: Tensor) -> Tensor:
+        raise ValueError("not of a capture")
+
+    for _ in range(2):  # and it is not remembered
+        with pytest.raises(ValueError, match="not of a capture"):
+            cache("broken", broken, torch.ones(3))
+    assert torch.equal(cache("twice", twice, torch.ones(3)), torch.full((3,), 2.0))
+    assert len(cache) == 1
 
 
 def test_threads_do_not_see_each_others_buffers() -> None:

@@ -55,6 +55,9 @@ def test_refusals(gpus: list[tuple[int, int]]) -> None:
         choose_placement("cuda:3")
     with pytest.raises(InputError, match="unknown device 'gpu'; expected 'auto', 'cpu', 'cuda' or 'cuda:N'"):
         choose_placement("gpu")
+    for device in (None, 1.5, "cuda:-1"):
+        with pytest.raises(InputError, match="expected 'auto', 'cpu', 'cuda' or 'cuda:N'"):
+            choose_placement(device)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InputError, match="'meta' is not supported"):
         choose_placement("meta")
     for dtype in ("fp8", torch.int64):

@@ -1,80 +1,108 @@
-"""``decoder_windows`` against a boolean walk: which entries really reach the image, entry by entry."""
+"""Windows against a walk over every entry: those that reach the image, no more and no fewer."""
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+import re
+from collections.abc import Mapping
+
 import pytest
 
 from fcnrt.models import FCN8s, FCN8sAtOnce, FCN16s, FCN32s
 from fcnrt.models.decoder import Decoder, Deconvolution, Resize, Score, Skip, Stage
-from fcnrt.plan.windows import decoder_windows
+from fcnrt.plan.windows import DecoderWindows, StageWindow, Window, decoder_windows
 
-Mask = npt.NDArray[np.bool_]
-
-VGG_DECODERS = [cls.DECODER for cls in (FCN32s, FCN16s, FCN8s, FCN8sAtOnce)]
-SIZES = [*range(1, 300), 375, 500, 1024, 2047]
+DECODERS = {net.__name__: net.DECODER for net in (FCN32s, FCN16s, FCN8s, FCN8sAtOnce)}
 
 
-def vgg_lengths(image: int) -> dict[str, int]:
+def trunk(image: int) -> dict[str, int]:
+    """Lengths of VGG16's maps: 198 more by padding, five halvings that round up, a 7-wide convolution."""
     length, lengths = image + 198, {}
     for block in range(1, 6):
-        length = -(-length // 2)
+        length = (length + 1) // 2
         lengths[f"pool{block}"] = length
-    return {**lengths, "fc7": length - 6}
+    return lengths | {"fc7": length - 6}
 
 
-def reach(kernel: int, stride: int, fine: Mask, coarse: int) -> Mask:
-    """Which of ``coarse`` entries reach one of the ``fine`` entries that are True."""
-    return np.array([fine[i * stride : i * stride + kernel].any() for i in range(coarse)])
+def walk(decoder: Decoder, coarse: int, image: int) -> list[set[int]]:
+    """For each map of scores, coarsest first, the entries from which something flows into the image."""
+    lengths = [coarse]
+    for up in decoder.upsamplings:
+        assert isinstance(up, Deconvolution)
+        lengths.append((lengths[-1] - 1) * up.stride + up.kernel)
+    used = [set(range(decoder.crop, decoder.crop + image))]
+    for up, length in zip(reversed(decoder.upsamplings), reversed(lengths[:-1]), strict=True):
+        assert isinstance(up, Deconvolution)
+        reached = {i for i in range(length) if any(i * up.stride + k in used[0] for k in range(up.kernel))}
+        used.insert(0, reached)
+    return used
 
 
-@pytest.mark.parametrize("decoder", VGG_DECODERS, ids=["32s", "16s", "8s", "at-once"])
-def test_windows_hold_what_reaches_the_image_and_nothing_else(decoder: Decoder) -> None:
-    for image in SIZES:
-        lengths = vgg_lengths(image)
-        windows = decoder_windows(decoder, lengths, image)
-        maps = [lengths["fc7"]]
-        for up in decoder.upsamplings:
-            assert isinstance(up, Deconvolution)
-            maps.append((maps[-1] - 1) * up.stride + up.kernel)
-        needed = np.zeros(maps[-1], dtype=bool)
-        needed[decoder.crop : decoder.crop + image] = True
-        assert needed.sum() == image
-        starts = []
-        for up, length in zip(reversed(decoder.upsamplings), reversed(maps[:-1]), strict=True):
-            assert isinstance(up, Deconvolution)
-            needed = reach(up.kernel, up.stride, needed, length)
-            first, last = np.flatnonzero(needed)[[0, -1]]
-            starts.append((int(first), int(last - first + 1)))
-        starts.reverse()
-        assert (windows.score.first, windows.score.size) == starts[0]
-        assert windows.final.first == decoder.crop - starts[-1][0] * decoder.upsamplings[-1].stride  # type: ignore[union-attr]
-        for stage, window, coarse, fine in zip(decoder.stages, windows.stages, starts[:-1], starts[1:], strict=True):
-            assert isinstance(stage.upsampling, Deconvolution)
-            assert window.size == fine[1]
-            assert window.offset == fine[0] - coarse[0] * stage.upsampling.stride
-            assert window.skip_offset == fine[0] + stage.skip.crop
-            assert window.skip_offset + window.size <= lengths[stage.skip.feature]
+def assert_windows(windows: DecoderWindows, decoder: Decoder, lengths: Mapping[str, int], image: int) -> None:
+    used = walk(decoder, lengths[decoder.scores[0].feature], image)
+    window = windows.score
+    assert used[0] == set(range(window.first, window.first + window.size))
+    first = window.first  # of the window that holds the scores so far
+    for stage, found, entries in zip(decoder.stages, windows.stages, used[1:], strict=False):
+        assert isinstance(stage.upsampling, Deconvolution)
+        first = found.offset + first * stage.upsampling.stride
+        assert entries == set(range(first, first + found.size))
+        assert found.skip_offset == first + stage.skip.crop
+        assert 0 <= found.skip_offset <= found.skip_offset + found.size <= lengths[stage.skip.feature]
+    assert isinstance(decoder.final, Deconvolution)
+    assert windows.final == Window(decoder.crop - first * decoder.final.stride, image)
+    assert windows.final.first >= 0
 
 
-def test_interpolation_takes_and_gives_whole_maps() -> None:
+@pytest.mark.parametrize("name", DECODERS)
+def test_every_size(name: str) -> None:
+    for image in (*range(1, 301), 375, 500, 1024, 2049):
+        lengths = trunk(image)
+        assert_windows(decoder_windows(DECODERS[name], lengths, image), DECODERS[name], lengths, image)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "crop"), [(4, 2, 0), (5, 2, 3), (3, 3, 1), (7, 2, 6), (1, 1, 2), (64, 32, 19), (63, 32, 18)]
+)
+def test_other_kernels(kernel: int, stride: int, crop: int) -> None:
+    """Also those that no FCN has, with crops that begin before, at and after the first whole stride."""
+    decoder = Decoder(
+        (Score("coarse", "score"),),
+        (Stage(Deconvolution("up", 4, 2), Skip("fine", "score_fine", crop=1)),),
+        Deconvolution("last", kernel, stride),
+        crop,
+    )
+    for coarse in range(1, 7):
+        lengths = {"coarse": coarse, "fine": 2 * coarse + 3}
+        full = (2 * coarse + 1) * stride + kernel
+        for image in range(1, full - crop + 1):
+            assert_windows(decoder_windows(decoder, lengths, image), decoder, lengths, image)
+
+
+def test_fcn8s_of_500_pixels() -> None:
+    """Written out: fc7 is 16 wide, and the crop at 31 begins in the third of upscore8's eights."""
+    windows = decoder_windows(DECODERS["FCN8s"], trunk(500), 500)
+    assert windows == DecoderWindows(Window(0, 16), (StageWindow(0, 5, 34), StageWindow(2, 11, 65)), Window(15, 500))
+
+
+def test_interpolations_take_and_give_whole_maps() -> None:
+    """Also where a deconvolution follows one that would do with less."""
     decoder = Decoder(
         (Score("c5", "a"),),
-        (
-            Stage(Resize("align_corners"), Skip("c4", "b")),
-            Stage(Deconvolution("up", 4, 2), Skip("c3", "c", crop=1)),
-        ),
+        (Stage(Resize("align_corners"), Skip("c4", "b")), Stage(Deconvolution("up", 4, 2), Skip("c3", "c", crop=1))),
         Resize("half_pixel"),
     )
     windows = decoder_windows(decoder, {"c5": 3, "c4": 5, "c3": 13}, image=100)
-    first, second = windows.stages
-    assert (windows.score.first, windows.score.size) == (0, 3)
-    assert (first.offset, first.skip_offset, first.size) == (0, 0, 5)
-    assert (second.offset, second.skip_offset, second.size) == (0, 1, 12)
-    assert (windows.final.first, windows.final.size) == (0, 100)
+    assert windows == DecoderWindows(Window(0, 3), (StageWindow(0, 0, 5), StageWindow(0, 1, 12)), Window(0, 100))
+    decoder = Decoder(
+        (Score("c5", "a"),), (Stage(Resize("nearest"), Skip("c4", "b")),), Deconvolution("last", 4, 2), crop=7
+    )
+    windows = decoder_windows(decoder, {"c5": 5, "c4": 9}, image=2)
+    assert windows == DecoderWindows(Window(0, 5), (StageWindow(0, 0, 9),), Window(7, 2))
 
 
-def test_too_small_a_map_is_refused() -> None:
-    with pytest.raises(ValueError, match="500 pixels from 19 on do not fit into 64 upsampled scores"):
-        decoder_windows(FCN32s.DECODER, {"fc7": 1}, image=500)
+def test_a_map_that_is_too_small_is_refused() -> None:
+    decoder = DECODERS["FCN32s"]
+    assert decoder_windows(decoder, {"fc7": 1}, 45).final == Window(19, 45)
+    message = "46 pixels from 19 on do not fit into 64 upsampled scores; expected a coarsest map of more than 1 entries"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        decoder_windows(decoder, {"fc7": 1}, 46)

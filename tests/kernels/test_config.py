@@ -1,0 +1,39 @@
+"""The tiles: what kernels and Triton need of them holds for every problem."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from fcnrt_kernels.config import LANE_MULTIPLE, next_power_of_two, select_matrix_tile, select_pixel_tile
+
+
+def is_power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@pytest.mark.parametrize(("value", "power"), [(0, 1), (1, 1), (2, 2), (3, 4), (64, 64), (65, 128)])
+def test_next_power_of_two(value: int, power: int) -> None:
+    assert next_power_of_two(value) == power
+
+
+def test_pixel_tiles() -> None:
+    for height, width in itertools.product((*range(1, 70), 500, 2048), repeat=2):
+        tile = select_pixel_tile(height, width)
+        assert is_power_of_two(tile.block_y)
+        assert is_power_of_two(tile.block_x)
+        assert tile.block_y * tile.block_x <= 1024
+        # No tile is more than twice as long as it has to be, but for rows as short as 16.
+        assert tile.block_y < 2 * height
+        assert tile.block_x < 2 * width or tile.block_x == 16
+
+
+def test_matrix_tiles() -> None:
+    for classes, channels, itemsize in itertools.product((*range(1, 70), 300), (*range(1, 70), 512, 4096), (2, 4)):
+        tile = select_matrix_tile(classes, channels, itemsize)
+        for block in (tile.block_p, tile.block_c, tile.block_k):
+            assert is_power_of_two(block)
+            assert block >= LANE_MULTIPLE  # tl.dot takes no smaller side
+        assert tile.block_c >= min(classes, 64)  # the skip is read once
+        assert tile.block_k * itemsize <= 128
