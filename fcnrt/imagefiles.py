@@ -20,9 +20,7 @@ MAX_PIXELS = 178_956_970
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 FORMAT_NAMES = "JPEG, PNG, WebP, BMP, TIFF or GIF"
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-)
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 # What people hand over by mistake, by how the file begins: (offset, signature, what it is).
 _SIGNATURES = (
@@ -79,9 +77,7 @@ def open_image(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError:
-        raise ImageError(
-            f"{name}: is {_describe(beginning)}; expected a whole {FORMAT_NAMES} image"
-        ) from None
+        raise ImageError(f"{name}: is {_describe(beginning)}; expected a whole {FORMAT_NAMES} image") from None
     except Exception as error:
         raise _unreadable(f"{name}: is {_describe(beginning)}", name, error) from error
     load_image(image, name, max_pixels)

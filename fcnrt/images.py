@@ -22,15 +22,7 @@ from fcnrt.rgb import Pixels, from_array, from_pil, from_tensor
 __all__ = ["MAX_PIXELS", "ImageSource", "list_images", "read_image"]
 
 ImageSource: TypeAlias = (
-    str
-    | os.PathLike[str]
-    | bytes
-    | bytearray
-    | memoryview
-    | IO[bytes]
-    | Image.Image
-    | npt.NDArray[Any]
-    | torch.Tensor
+    str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any] | torch.Tensor
 )
 
 _READ_BYTES = 1 << 20

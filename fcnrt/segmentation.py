@@ -122,9 +122,7 @@ class Segmentation:
             InputError: ``alpha`` is not in 0..1, or the segmentation came without its image.
         """
         if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0 <= alpha <= 1:
-            raise InputError(
-                f"alpha is {alpha!r}; expected a number from 0 (image alone) to 1 (colours alone)"
-            )
+            raise InputError(f"alpha is {alpha!r}; expected a number from 0 (image alone) to 1 (colours alone)")
         if self.image is None:
             raise InputError(
                 "this segmentation was made without its image, so there is nothing to lay the colours over; "

@@ -90,9 +90,7 @@ def test_the_summary_is_largest_first_and_adds_up() -> None:
 
 def test_a_segmentation_describes_itself() -> None:
     result = segmentation(patches(3, 8, 4), path="street.jpg", speed={"network": 1.23456})
-    assert repr(result) == (
-        "Segmentation('street.jpg', 8x3: background 25.0%, aeroplane 25.0%, bicycle 25.0%, 1 more)"
-    )
+    assert repr(result) == ("Segmentation('street.jpg', 8x3: background 25.0%, aeroplane 25.0%, bicycle 25.0%, 1 more)")
     record = json.loads(json.dumps(result.to_dict()))
     assert record["path"] == "street.jpg" and (record["width"], record["height"]) == (8, 3)
     assert record["classes"] == result.summary() and record["speed"] == {"network": 1.235}
@@ -113,9 +111,7 @@ def test_the_overlay_blends_each_pixel_with_its_class() -> None:
 
 @pytest.mark.parametrize("classes", [1, 2, 21])
 @pytest.mark.parametrize("size", [(1, 1), (40, 30), (500, 375), (64, 900), (1200, 60)])
-def test_the_legend_leaves_the_picture_alone_and_shows_every_class(
-    size: tuple[int, int], classes: int
-) -> None:
+def test_the_legend_leaves_the_picture_alone_and_shows_every_class(size: tuple[int, int], classes: int) -> None:
     width, height = size
     result = segmentation(patches(height, width, classes))
     picture = np.asarray(result.overlay(legend=False))
@@ -174,9 +170,7 @@ def test_alpha_and_the_image_are_checked() -> None:
         (np.zeros((2, 3), np.uint8), {"palette": voc_palette(20)}, "20 colours for 21 classes"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(
-    labels: npt.NDArray[Any], changes: dict[str, Any], message: str
-) -> None:
+def test_what_does_not_fit_together_is_refused(labels: npt.NDArray[Any], changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         segmentation(labels, **changes)
 
