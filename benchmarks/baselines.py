@@ -64,6 +64,7 @@ def peer_runs(contender: Contender, net: nn.Module, inputs: Inputs, output: str)
         scores = scores.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     labels = ToLabels(scores)
     if contender.kind == "compile":
+        torch.compiler.reset()  # each net is new to it; past a few, it would run them uncompiled without a word
         mode = "max-autotune" if inputs[0].is_cuda else "default"
         if output == "labels":
             return Runs(None, torch.compile(labels, mode=mode, dynamic=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickletools
+import warnings
 from dataclasses import dataclass
 from io import BufferedReader
 from typing import IO, Any, cast
@@ -60,9 +61,12 @@ class PickleReader:
         """
         machine = PickleMachine(self.storages, self._spend)
         try:
-            for opcode, arg, _ in pickletools.genops(cast(IO[bytes], self._window)):
-                self._spend(1)
-                machine.step(opcode.name, arg)
+            with warnings.catch_warnings():
+                # pickletools decodes names like string literals, and warns of escapes that Python does not know.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                for opcode, arg, _ in pickletools.genops(cast(IO[bytes], self._window)):
+                    self._spend(1)
+                    machine.step(opcode.name, arg)
             return machine.result()
         except (ValueError, TypeError, LookupError) as error:
             raise CheckpointError(f"its pickle is truncated or corrupt ({quote(error)}). {COPY_AGAIN}") from error

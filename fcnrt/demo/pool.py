@@ -27,9 +27,9 @@ class PortraitPool:
             on_picture(index + 1)
 
     def batch(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """uint8 RGB ``[N,3,S,S]`` and int64 classes ``[N]``: turned, mirrored, recoloured."""
+        """uint8 RGB ``[N,3,S,S]`` and int64 classes ``[N]``: turned, mirrored, relit."""
         chosen = rng.integers(0, len(self.images), count)
-        images = [_recoloured(rng, _turned(rng, self.images[index])[0]) for index in chosen]
+        images = [_relit(rng, _turned(rng, self.images[index])[0]) for index in chosen]
         return _to_tensor(images), torch.from_numpy(self.classes[chosen])
 
 
@@ -45,13 +45,13 @@ class ScenePool:
             on_picture(index + 1)
 
     def batch(self, rng: np.random.Generator, count: int, size: int) -> tuple[Tensor, Tensor]:
-        """uint8 RGB ``[N,3,S,S]`` and int64 labels ``[N,S,S]``: windows of scenes, turned, mirrored, recoloured."""
+        """uint8 RGB ``[N,3,S,S]`` and int64 labels ``[N,S,S]``: windows of scenes, turned, mirrored, relit."""
         images, labels = [], []
         for index in rng.integers(0, len(self.images), count):
             top, left = rng.integers(0, self.size - size + 1, 2)
             window = (int(index), slice(top, top + size), slice(left, left + size))
             image, label = _turned(rng, self.images[window], self.labels[window])
-            images.append(_recoloured(rng, image))
+            images.append(_relit(rng, image))
             labels.append(label)
         return _to_tensor(images), torch.from_numpy(np.stack(labels)).long()
 
@@ -63,10 +63,11 @@ def _turned(rng: np.random.Generator, *maps: Pixels) -> list[Pixels]:
     return [one[:, ::-1] for one in turned] if mirror else turned
 
 
-def _recoloured(rng: np.random.Generator, image: Pixels) -> Pixels:
-    """Another brightness curve and another order of the channels: the shapes stay, the colours do not."""
-    levels = np.linspace(0, 1, 256) ** np.exp(rng.uniform(-0.35, 0.35)) * 255 * rng.uniform(0.85, 1.0)
-    return np.asarray(np.rint(levels).astype(np.uint8)[image[..., rng.permutation(3)]])
+def _relit(rng: np.random.Generator, image: Pixels) -> Pixels:
+    """Another brightness curve, and a slight cast: classes keep their usual colours."""
+    levels = np.linspace(0, 1, 256)[:, None] ** np.exp(rng.uniform(-0.35, 0.35)) * 255 * rng.uniform(0.85, 1.0, 3)
+    curves = np.rint(levels).astype(np.uint8)
+    return np.stack([curves[image[..., channel], channel] for channel in range(3)], axis=-1)
 
 
 def _to_tensor(images: Sequence[Pixels]) -> Tensor:

@@ -44,12 +44,12 @@ class Stage:
     learning_rate: float
 
 
-CLASSIFIER = Stage("classifier", 1000, 2e-3)
-PRETRAINING = Stage("pretraining", 560, 1.5e-3)
+CLASSIFIER = Stage("classifier", 600, 2e-3)
+PRETRAINING = Stage("pretraining", 2400, 3e-3)
 STAGES: tuple[Stage, ...] = (
-    Stage("fcn32s", 180, 1e-3),
-    Stage("fcn16s", 90, 5e-4),
-    Stage("fcn8s", 180, 5e-4),
+    Stage("fcn32s", 300, 1e-3),
+    Stage("fcn16s", 120, 7e-4),
+    Stage("fcn8s", 250, 7e-4),
 )
 FROZEN = ("conv1", "conv2")
 """Blocks that stay as pretraining left them: edges and colours are learned, and a third of the work is theirs."""
@@ -59,18 +59,19 @@ FROZEN = ("conv1", "conv2")
 class Settings:
     """What a run depends on. Batches are per replica; pictures are drawn for all; ``held_out`` are scored.
 
-    ``length`` multiplies the steps of every stage; ``batch``, ``window_batch`` and ``portrait_batch`` are of scenes,
-    of windows of scenes and of portraits, each with its side in pixels.
+    ``length`` multiplies the steps of every stage; ``batch``, ``window_batch`` and ``portrait_batch`` are of crops
+    of scenes, of smaller windows of them and of portraits, each with its side in pixels; ``size`` is that of a scene.
     """
 
     length: float = 1.0
     width: float = 0.125
-    scenes: int = 720
-    size: int = 384
+    scenes: int = 900
+    size: int = 256
+    crop: int = 192
     batch: int = 1
-    window: int = 256
-    window_batch: int = 4
-    portraits: int = 4000
+    window: int = 128
+    window_batch: int = 2
+    portraits: int = 2000
     portrait: int = 64
     portrait_batch: int = 16
     held_out: int = 60
@@ -147,7 +148,7 @@ class Trainer:
         def loss(images: Tensor, labels: Tensor) -> Tensor:
             return F.cross_entropy(model(images), labels)
 
-        self._descend(stage, model, loss, lambda: self.scenes.batch(self.rng, settings.batch, settings.size))
+        self._descend(stage, model, loss, lambda: self.scenes.batch(self.rng, settings.batch, settings.crop))
         stored = copy.deepcopy(model).eval().half().float()
         return Trained(stage.arch, stored, self.score(stored), settings.stage_steps(stage), time.monotonic() - began)
 

@@ -37,6 +37,7 @@ QUICK = Settings(
     width=0.03125,
     scenes=4,
     size=64,
+    crop=64,
     window=64,
     window_batch=2,
     portraits=8,

@@ -39,7 +39,7 @@ def _choose_device(device: str | torch.device) -> tuple[torch.device, str]:
         return torch.device("cpu"), "no CUDA GPU is available"
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise InputError(f"unknown device {device!r}; expected 'auto', 'cpu', 'cuda' or 'cuda:N'") from error
     if chosen.type not in ("cpu", "cuda"):
         raise InputError(f"device {str(chosen)!r} is not supported; expected 'cpu' or 'cuda'")

@@ -81,10 +81,11 @@ def test_bare_pickles_with_code(tmp_path: Path, protocol: int) -> None:
         (b"\x80\x02ccollections\nOrderedDict\n)R)R.", "would call 'dict'"),
         (b"\x80\x02csubprocess\nPopen\n)\x81}b.", "holds a 'subprocess.Popen'; expected a state dict"),
         (b"\x80\x02cos\nsystem\n.", "holds a '(os|posix).system'; expected a state dict"),
+        (b"\x80\x02cos\\Q\nsystem\n)R.", r"would call 'os\\\\Q.system'"),
         (b"\x80\x02\x82\x01.", "opcode EXT1 has no place"),
         (b"\x80\x05\x97.", "opcode NEXT_BUFFER has no place"),
     ],
-    ids=["INST", "OBJ", "STACK_GLOBAL", "called value", "NEWOBJ", "reference", "EXT1", "buffer"],
+    ids=["INST", "OBJ", "STACK_GLOBAL", "called value", "NEWOBJ", "reference", "escape", "EXT1", "buffer"],
 )
 def test_other_ways_to_code(forge_zip: Forge, data: bytes, message: str) -> None:
     refuse(forge_zip(data), message)

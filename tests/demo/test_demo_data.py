@@ -47,12 +47,11 @@ def test_the_checkpoint_is_small_and_says_what_it_is(checkpoint: Checkpoint) -> 
 
 def test_the_checkpoint_reaches_what_the_report_states(model: FCN, report: dict[str, Any]) -> None:
     held_out = report["held_out"]
-    few = range(held_out["seeds"][0], held_out["seeds"][0] + 12)
-    scores = confusion(model, few, held_out["height"], held_out["width"]).scores()
+    scores = confusion(model, range(*held_out["seeds"]), held_out["height"], held_out["width"]).scores()
     stated = report["scores"]["fcn8s"]
-    # A dozen of the held-out scenes are not all of them: the margins are what a dozen vary by.
-    assert scores.mean_iu > stated["mean_iu"] - 0.06
-    assert scores.pixel_accuracy > stated["pixel_accuracy"] - 0.03
+    # The same scenes and weights: another processor may round a few pixels another way.
+    assert scores.mean_iu == pytest.approx(stated["mean_iu"], abs=0.005)
+    assert scores.pixel_accuracy == pytest.approx(stated["pixel_accuracy"], abs=0.005)
 
 
 def test_finer_skips_help_and_it_is_not_the_longer_training(report: dict[str, Any]) -> None:
@@ -92,7 +91,7 @@ def test_the_demo_net_reads_its_samples_from_the_files(model: FCN) -> None:
         with torch.inference_mode():
             labels = model(to_input(pixels)).argmax(1)[0].numpy()
         matrix.update(np.asarray(Image.open(true_labels(path))), labels)
-    assert matrix.scores().pixel_accuracy > 0.9
+    assert matrix.scores().pixel_accuracy > 0.8
 
 
 def test_paths_do_not_depend_on_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ def full_precision() -> Iterator[None]:
     """float32 convolutions that do not round their factors to TF32, and float64 oracles on every core."""
     before, threads = torch.backends.cudnn.allow_tf32, torch.get_num_threads()
     torch.backends.cudnn.allow_tf32 = False
-    torch.set_num_threads(os.cpu_count() or 1)
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     yield
     torch.backends.cudnn.allow_tf32 = before
     torch.set_num_threads(threads)
