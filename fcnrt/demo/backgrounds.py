@@ -151,7 +151,8 @@ def camouflage(rng: np.random.Generator, height: int, width: int, a: Colour, b: 
 def contours(rng: np.random.Generator, height: int, width: int, a: Colour, b: Colour) -> Picture:
     level = fractal_noise(rng, height, width, rng.uniform(60, 110), 2) * np.float32(rng.uniform(10, 18))
     line = unit(np.abs(level - np.round(level)) * 7)
-    return mix(b, a, 0.35 + 0.65 * line) * np.float32(0.97)
+    picture: Picture = mix(b, a, 0.35 + 0.65 * line) * np.float32(0.97)
+    return picture
 
 
 def sand(rng: np.random.Generator, height: int, width: int, a: Colour, b: Colour) -> Picture:

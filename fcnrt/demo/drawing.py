@@ -149,7 +149,8 @@ def _rgb(colour: Colour) -> tuple[int, int, int]:
 
 
 def _bytes_to_unit(image: Image.Image) -> NDArray[np.float32]:
-    return np.asarray(image, dtype=np.float32) / np.float32(255)
+    shares: NDArray[np.float32] = np.asarray(image, dtype=np.float32) / np.float32(255)
+    return shares
 
 
 def _shifted(field: Field, right: int, down: int) -> Field:

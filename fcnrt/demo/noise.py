@@ -33,7 +33,8 @@ def fractal_noise(rng: np.random.Generator, height: int, width: int, cell: float
         total += np.float32(weight) * value_noise(rng, height, width, (cell, cell))
         weights += weight
         weight, cell = weight / 2, max(cell / 2, 1.0)
-    return total / np.float32(weights)
+    field: Field = total / np.float32(weights)
+    return field
 
 
 def rotated_grid(height: int, width: int, angle: float) -> tuple[Field, Field]:

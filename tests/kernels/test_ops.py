@@ -17,7 +17,7 @@ NAN, INF = float("nan"), float("inf")
 NEEDS_CPP = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
 
 WINDOW: dict[str, Any] = {"kernel": 4, "stride": 2, "offset": (1, 2), "size": (5, 4)}
-TAPS = {
+TAPS: dict[str, Any] = {
     "bilinear": lambda classes, kernel: None,
     "depthwise": lambda classes, kernel: torch.randn(classes, kernel, kernel),
     "dense": lambda classes, kernel: torch.randn(classes, classes, kernel, kernel),
@@ -125,7 +125,7 @@ def test_export_round_trip(tmp_path: Any) -> None:
 def test_no_derivative_is_said_not_guessed() -> None:
     logits = upsample_crop(scores_of(1, 2, 4, 3).requires_grad_(), **WINDOW)
     with pytest.raises(RuntimeError, match=r"backward through fcnrt.upsample_crop.default but no autograd formula"):
-        logits.sum().backward()
+        logits.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 # The twins
@@ -154,7 +154,8 @@ def test_twins_against_float64(
     scores = scores_of(2, classes, 3, 4, dtype=dtype)
     full = [(edge - 1) * stride + kernel for edge in (3, 4)]
     for offset, size in (([0, 0], full), ([stride - 1, stride // 2], [full[0] - stride, stride + 1])):
-        how = {"taps": TAPS[kind](classes, kernel), "kernel": kernel, "stride": stride, "offset": offset, "size": size}
+        how: dict[str, Any] = {"taps": TAPS[kind](classes, kernel), "kernel": kernel, "stride": stride}
+        how |= {"offset": offset, "size": size}
         expected = compose(scores, **how)
         result = upsample_crop(scores, **how)
         assert result.dtype == torch.float32
@@ -414,10 +415,10 @@ def test_devices_must_be_the_same() -> None:
     with pytest.raises(ValueError, match="taps are on meta, scores on cpu; expected the same device"):
         checks.check_upsampling(scores, taps, 4, 2, (1, 2), (5, 4), "transposed")
     for place, name in enumerate(("skip", "weight", "bias")):
-        tensors = [skip, weight, bias]
+        tensors: list[Any] = [skip, weight, bias]
         tensors[place] = tensors[place].to("meta")
         with pytest.raises(ValueError, match=f"{name} is on meta, coarse on cpu; expected the same device"):
-            checks.check_skip(scores, *tensors, (2, 1), (5, 4))
+            checks.check_skip(scores, tensors[0], tensors[1], tensors[2], (2, 1), (5, 4))
     with pytest.raises(ValueError, match=r"out is torch.float32 \[1, 3, 5, 4\] on meta; expected"):
         upsample_crop(scores, out=torch.zeros(1, 3, 5, 4, device="meta"), **WINDOW)
 

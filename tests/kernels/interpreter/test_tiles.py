@@ -23,7 +23,7 @@ for _classes, _channels, _dtype in itertools.product((3, 17, 35, 70), (3, 17, 35
 @pytest.mark.parametrize("size", PIXEL_TILES.values(), ids=str)
 def test_pixel_tiles(size: tuple[int, int], run: Any, guarded: Any) -> None:
     scores = torch.randn(1, 2, size[0] // 2 + 2, size[1] // 2 + 2)
-    window = {"kernel": 4, "stride": 2, "offset": (1, 2), "size": size}
+    window: dict[str, Any] = {"kernel": 4, "stride": 2, "offset": (1, 2), "size": size}
     taps = torch.randn(2, 4, 4)
     logits = reference.upsample_crop(scores, taps, **window)
     labels = guarded((1, *size), torch.uint8, poison=255)
@@ -42,11 +42,11 @@ def test_pixel_tiles(size: tuple[int, int], run: Any, guarded: Any) -> None:
 def test_matrix_tiles(classes: int, channels: int, dtype: torch.dtype, mixed: bool, run: Any, guarded: Any) -> None:
     """The score kernel, and for dense taps the kernels that take the same tile for the classes alone."""
     size = (9, 8) if classes < 20 else (3, 5)
-    window = {"kernel": 4, "stride": 2, "offset": (2, 1), "size": size}
+    window: dict[str, Any] = {"kernel": 4, "stride": 2, "offset": (2, 1), "size": size}
     coarse = torch.randn(1, classes, 5, 5)
     taps = torch.randn(classes, classes, 4, 4) if mixed else torch.randn(classes, 4, 4)
     skip, weight = torch.randn(1, channels, 10, 10).to(dtype), torch.randn(classes, channels).to(dtype)
-    arguments = {**window, "taps": taps, "skip_offset": (1, 0), "scale": 0.5}
+    arguments: dict[str, Any] = {**window, "taps": taps, "skip_offset": (1, 0), "scale": 0.5}
     out = guarded((1, classes, *size), torch.float32, poison=float("nan"))
     bias = torch.randn(classes)
     run("score_upsample_add_kernel", score_upsample_add, coarse, skip, weight, bias, **arguments, out=out)
