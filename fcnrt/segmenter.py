@@ -22,6 +22,7 @@ from fcnrt.models import FCN
 from fcnrt.models.registry import create_skeleton
 from fcnrt.preprocessing import Normalization, normalize
 from fcnrt.pretrained import is_name, progress_bar, pull
+from fcnrt.rgb import Pixels
 from fcnrt.segmentation import Segmentation
 from fcnrt.spec import ModelSpec
 
@@ -192,9 +193,10 @@ class Segmenter(nn.Module):
             )
         image = read_image(source)
         height, width = image.shape[:2]
-        shown = image if resize is None else _resize(image, resize)
         path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-        self._check_memory(shown.shape[0], shown.shape[1], path or "image")
+        size = (height, width) if resize is None else _resized(height, width, resize)
+        self._check_memory(*size, path or "image")
+        shown = _resize(image, size)
         with torch.inference_mode():
             pixels = torch.from_numpy(shown).to(self.device).permute(2, 0, 1)[None]
             x = normalize(pixels, self.spec.normalization)
@@ -318,11 +320,14 @@ def _is_several(image: Any) -> bool:
     return isinstance(image, Iterable) and not isinstance(image, single) and not hasattr(image, "read")
 
 
-def _resize(image: np.ndarray[Any, np.dtype[np.uint8]], shorter: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """``image`` with its shorter side at ``shorter``, by torchvision's rule: bilinear with antialiasing."""
-    height, width = image.shape[:2]
-    if min(height, width) == shorter:
-        return image
+def _resized(height: int, width: int, shorter: int) -> tuple[int, int]:
+    """Rows and columns with the shorter side at ``shorter``, by torchvision's rule."""
     longer = int(shorter * max(height, width) / min(height, width))
-    size = (shorter, longer) if width <= height else (longer, shorter)
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    return (longer, shorter) if width <= height else (shorter, longer)
+
+
+def _resize(image: Pixels, size: tuple[int, int]) -> Pixels:
+    """``image`` at ``size`` rows and columns, as torchvision's presets do it: bilinear with antialiasing."""
+    if image.shape[:2] == size:
+        return image
+    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))

@@ -77,7 +77,7 @@ def test_sdist_can_be_tested(dist: Path) -> None:
         "fcnrt/__init__.py",
     }
     assert expected <= names
-    assert not any(name.startswith(("benchmarks/results", ".venv", "demo/")) for name in names)
+    assert not any(name.startswith(("benchmarks/results/", ".venv", "demo/")) for name in names)
 
 
 @pytest.mark.parametrize("source", ["*.whl", "*.tar.gz", "editable"])

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from fcnrt.checkpoints.chains import Chain
 from fcnrt.checkpoints.rewriting import Step
 from fcnrt.checkpoints.stored import StoredTensor
-from fcnrt.checkpoints.wording import quote
+from fcnrt.checkpoints.wording import counted, quote
 from fcnrt.errors import CheckpointError
 
 Shape: TypeAlias = int | tuple[int | None, ...]
@@ -138,7 +138,7 @@ class Layout:
                 left_out[self.dropped[pattern]] += 1
             elif not UNUSED.fullmatch(key):
                 kept[key] = tensor
-        notes = (f"{count} tensors are left out: {what}" for what, count in left_out.items() if what and count)
+        notes = (f"left out: {counted(count, 'tensor')} of {what}" for what, count in left_out.items() if what and count)
         return kept, tuple(notes)
 
     def _rename(self, key: str) -> str:

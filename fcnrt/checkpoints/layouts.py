@@ -15,7 +15,7 @@ from fcnrt.checkpoints.rows_refused import REFUSED
 from fcnrt.checkpoints.rows_resnet import RESNET_LAYOUTS
 from fcnrt.checkpoints.rows_vgg import VGG_LAYOUTS
 from fcnrt.checkpoints.stored import StoredTensor
-from fcnrt.checkpoints.wording import few
+from fcnrt.checkpoints.wording import counted, few
 from fcnrt.errors import CheckpointError
 
 LAYOUTS: tuple[Layout, ...] = (*REFUSED, *CAFFE_LAYOUTS, *VGG_LAYOUTS, *RESNET_LAYOUTS)
@@ -61,7 +61,7 @@ def find_layout(tensors: Mapping[str, StoredTensor]) -> Found:
             if not lacking(layout.signature, inner):
                 if layout.refusal:
                     raise CheckpointError(f"it is {layout.refusal}")
-                notes = (f"{left_out} tensors beside {prefix!r} are left out",) if left_out else ()
+                notes = (f"left out: {counted(left_out, 'tensor')} beside {prefix!r}",) if left_out else ()
                 return Found(layout, inner, prefix, notes)
         step, rest = _split(inner)
         if not step:

@@ -16,6 +16,11 @@ def quote(text: object) -> str:
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 4]}...{shown[0]}"
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 tensor``, ``2 tensors``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def few(names: Collection[object], limit: int = 4) -> str:
     """The first names of a collection, quoted, and how many more there are."""
     shown = [quote(name) for name, _ in zip(names, range(limit), strict=False)]

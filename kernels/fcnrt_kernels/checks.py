@@ -15,8 +15,8 @@ RULES = (TRANSPOSED, "half_pixel", "align_corners", "nearest")
 
 
 def check_scores(name: str, scores: Tensor) -> None:
-    """``scores`` is a floating ``[N,C,h,w]``."""
-    if scores.ndim != 4:
+    """``scores`` is a floating ``[N,C,h,w]`` with at least one class, row and column; the batch may be empty."""
+    if scores.ndim != 4 or 0 in scores.shape[1:]:
         raise ValueError(f"{name} has shape {list(scores.shape)}; expected [N, classes, height, width]")
     if scores.dtype not in DTYPES:
         raise ValueError(f"{name} is {scores.dtype}; expected float32, float16 or bfloat16")
@@ -35,7 +35,7 @@ def check_upsampling(
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; expected {', '.join(map(repr, RULES))}")
     if rule != TRANSPOSED:
-        if taps is not None or any(offset) or min(size) < 1 or not scores.numel():
+        if taps is not None or any(offset) or min(size) < 1:
             raise ValueError(
                 f"{rule} interpolation takes {list(scores.shape)} scores, offset {list(offset)} to {list(size)}"
                 f"{'' if taps is None else ' with taps'}; expected scores, no offset, no taps, a size of at least one"
@@ -82,6 +82,8 @@ def check_skip(
             f"the score layer has weight {list(weight.shape)} and bias {list(bias.shape)}; "
             f"expected {list(expected)} (classes, skip channels) and {list(expected[:1])}"
         )
+    if not bias.is_floating_point() or not bias.is_contiguous():
+        raise ValueError(f"bias is {bias.dtype}, strides {bias.stride()}; expected contiguous floats")
     if weight.dtype != skip.dtype or not weight.is_contiguous():
         raise ValueError(
             f"weight is {weight.dtype}, strides {weight.stride()}; expected contiguous {skip.dtype}, as skip is"

@@ -24,14 +24,14 @@ class MatrixTile:
     block_p: int
     block_c: int
     block_k: int
-    num_warps: int = 4
+    num_warps: int = 8
     num_stages: int = 3
 
 
 def select_pixel_tile(out_height: int, out_width: int) -> PixelTile:
     """Wide tiles keep the stores of one-byte labels whole; a narrow image takes a narrower tile."""
     block_x = min(64, max(16, next_power_of_two(out_width)))
-    return PixelTile(block_y=min(1024 // block_x, max(1, next_power_of_two(out_height))), block_x=block_x)
+    return PixelTile(block_y=min(512 // block_x, max(1, next_power_of_two(out_height))), block_x=block_x)
 
 
 def select_matrix_tile(num_classes: int, channels: int, itemsize: int) -> MatrixTile:

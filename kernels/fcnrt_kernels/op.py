@@ -41,7 +41,7 @@ class Op:
         def run(*args: Any) -> Any:
             check(*args)
             if not runs_triton(args[0]):
-                return twin(*args)
+                return _as_allocated(twin(*args), allocate, args)
             out = allocate(*args)
             self._write(_as_tuple(out), args)
             return out
@@ -66,6 +66,17 @@ class Op:
     def _write(self, out: tuple[Any, ...], args: tuple[Any, ...]) -> None:
         if out[0].numel():  # an empty batch has no grid to launch
             self._launch(*args, *out)
+
+
+def _as_allocated(results: Any, allocate: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """A twin's results laid out as ``allocate`` promises: torch leaves strides open where a side is 0 or 1."""
+    buffers = allocate(*args)
+    pairs = list(zip(_as_tuple(buffers), _as_tuple(results), strict=True))
+    if all(buffer.stride() == result.stride() and not result.storage_offset() for buffer, result in pairs):
+        return results
+    for buffer, result in pairs:
+        buffer.copy_(result)
+    return buffers
 
 
 def _as_tuple(out: Any) -> tuple[Any, ...]:

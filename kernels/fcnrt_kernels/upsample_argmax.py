@@ -53,6 +53,11 @@ def upsample_argmax(
     op = _OP_CONFIDENCE if confidence else _OP
     if out is None:
         return op(*args)
+    if confidence != (isinstance(out, tuple) and len(out) == 2):
+        raise ValueError(
+            f"out is a {type(out).__name__} with confidence={confidence}; expected a tuple of labels and probability "
+            f"with it, and a tensor of labels without"
+        )
     labels, *probability = out if confidence else (out,)
     shape = (scores.shape[0], *size)
     check_out(labels, shape, (label_dtype(scores.shape[1]),), scores.device)

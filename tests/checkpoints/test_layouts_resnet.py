@@ -87,7 +87,7 @@ def test_lightning(weights: Weights, tmp_path: Path, prefix: str) -> None:
     checkpoint = read(payload, tmp_path / "fcn_resnet18.ckpt")
     assert_same(checkpoint.state_dict, state)
     assert checkpoint.wrapping == ("state_dict", prefix)
-    assert checkpoint.notes == (f"1 tensors beside {prefix!r} are left out",)
+    assert checkpoint.notes == (f"left out: 1 tensor beside {prefix!r}",)
 
 
 CONFIG = """

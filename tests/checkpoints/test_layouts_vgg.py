@@ -219,7 +219,7 @@ def test_tramac(weights: Weights, tmp_path: Path, trunk: str, stride: int) -> No
     checkpoint = read(saved, tmp_path / f"fcn{stride}s_vgg16_pascal_voc.pth")
     assert_same(checkpoint.state_dict, state)
     assert (checkpoint.layout, checkpoint.spec.arch) == ("Tramac", f"tramac-fcn{stride}s")
-    assert checkpoint.notes == ("1 tensors are left out: an auxiliary head, which only training reads",)
+    assert checkpoint.notes == ("left out: 1 tensor of an auxiliary head, which only training reads",)
 
 
 @pytest.mark.parametrize("trunk", ["vgg11", "vgg13", "vgg16", "vgg19"])
