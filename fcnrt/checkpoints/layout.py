@@ -138,7 +138,9 @@ class Layout:
                 left_out[self.dropped[pattern]] += 1
             elif not UNUSED.fullmatch(key):
                 kept[key] = tensor
-        notes = (f"left out: {counted(count, 'tensor')} of {what}" for what, count in left_out.items() if what and count)
+        notes = (
+            f"left out: {counted(count, 'tensor')} of {what}" for what, count in left_out.items() if what and count
+        )
         return kept, tuple(notes)
 
     def _rename(self, key: str) -> str:

@@ -34,10 +34,15 @@ def select_pixel_tile(out_height: int, out_width: int) -> PixelTile:
     return PixelTile(block_y=min(512 // block_x, max(1, next_power_of_two(out_height))), block_x=block_x)
 
 
-def select_matrix_tile(num_classes: int, channels: int, itemsize: int) -> MatrixTile:
-    """All classes in one tile up to 64, so that the pixels are read once; 128 bytes of channels per step."""
-    block_c = min(64, max(LANE_MULTIPLE, next_power_of_two(num_classes)))
-    block_k = min(128 // itemsize, max(LANE_MULTIPLE, next_power_of_two(channels)))
+def select_matrix_tile(num_classes: int, channels: int, itemsize: int, *, dense: bool = False) -> MatrixTile:
+    """All classes in one tile up to 64, so that the pixels are read once; 128 bytes of channels per step.
+
+    ``dense`` taps multiply in full float32, which keeps both operands in registers: a small tile, or it spills.
+    """
+    block_c = min(32 if dense else 64, max(LANE_MULTIPLE, next_power_of_two(num_classes)))
+    block_k = min(16 if dense else 128 // itemsize, max(LANE_MULTIPLE, next_power_of_two(channels)))
+    if dense:
+        return MatrixTile(block_p=16, block_c=block_c, block_k=block_k, num_warps=4)
     return MatrixTile(block_p=64, block_c=block_c, block_k=block_k)
 
 

@@ -10,6 +10,7 @@ form writes and reads four intermediate maps. The skip is read once; nothing but
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -111,6 +112,9 @@ def _launch(
     batch, num_classes = coarse.shape[:2]
     kind = launch.kind_of(rule, taps)
     tile = select_matrix_tile(num_classes, skip.shape[1], skip.element_size())
+    if kind == launch.DENSE:
+        # The score itself stays on the tensor cores, which want 64 pixels; the taps' product has to fit beside it.
+        tile = dataclasses.replace(tile, block_k=16)
     if kind == launch.DENSE:
         blocks = launch.phase_blocks(stride, offset, size, tile.block_p)
     else:

@@ -118,7 +118,7 @@ def _launch(
     )
     with launch.on_device(scores):
         if kind == launch.DENSE:
-            matrix = select_matrix_tile(num_classes, num_classes, scores.element_size())
+            matrix = select_matrix_tile(num_classes, num_classes, scores.element_size(), dense=True)
             upsample_argmax_dense_kernel[launch.phase_blocks(stride, offset, size, matrix.block_p), batch](
                 scores,
                 taps,

@@ -103,7 +103,7 @@ def _launch(
     args = (num_classes, *scores.shape[2:], *size, *offset, *scores.stride(), *out.stride())
     with launch.on_device(scores):
         if kind == launch.DENSE:
-            matrix = select_matrix_tile(num_classes, num_classes, scores.element_size())
+            matrix = select_matrix_tile(num_classes, num_classes, scores.element_size(), dense=True)
             blocks = launch.phase_blocks(stride, offset, size, matrix.block_p)
             upsample_crop_dense_kernel[blocks, launch.cdiv(num_classes, matrix.block_c), batch](
                 scores,
