@@ -192,9 +192,9 @@ class Segmenter(nn.Module):
                 f"stack what the net was trained on into a tensor, and call model(x) or model.predict_labels(x)"
             )
         image = read_image(source)
-        height, width = image.shape[:2]
+        height, width = image.shape[0], image.shape[1]
         path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-        size = (height, width) if resize is None else _resized(height, width, resize)
+        size: tuple[int, int] = (height, width) if resize is None else _resized(height, width, resize)
         self._check_memory(*size, path or "image")
         shown = _resize(image, size)
         with torch.inference_mode():

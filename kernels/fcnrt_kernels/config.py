@@ -42,7 +42,7 @@ def select_matrix_tile(num_classes: int, channels: int, itemsize: int, *, dense:
     block_c = min(32 if dense else 64, max(LANE_MULTIPLE, next_power_of_two(num_classes)))
     block_k = min(16 if dense else 128 // itemsize, max(LANE_MULTIPLE, next_power_of_two(channels)))
     if dense:
-        return MatrixTile(block_p=16, block_c=block_c, block_k=block_k, num_warps=4)
+        return MatrixTile(block_p=32, block_c=block_c, block_k=block_k)
     return MatrixTile(block_p=64, block_c=block_c, block_k=block_k)
 
 
