@@ -167,6 +167,16 @@ class Segmenter(nn.Module):
             )
         return super().train(False)
 
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Not for a packed model.
+
+        Raises:
+            InputError: always; part of the weights would change and part would not.
+        """
+        raise InputError(
+            "a Segmenter's weights are packed when it is made; write the new ones to a file and load it with fcnrt.load"
+        )
+
     def _build_net(self) -> FCN:
         net = create_skeleton(self.spec.arch, self.spec.num_classes, **self.spec.options)
         net.load_state_dict(self._weights, assign=True)

@@ -190,3 +190,8 @@ def test_a_loaded_model_compiles_and_exports(model: Segmenter) -> None:
     labels = torch.compile(model.predict_labels, fullgraph=True, backend="aot_eager")
     assert torch.equal(labels(x), model.predict_labels(x))
     assert torch.equal(torch.export.export(model, (x,)).module()(x), model(x))
+
+
+def test_weights_are_not_replaced_by_halves(model: Segmenter) -> None:
+    with pytest.raises(fcnrt.InputError, match="weights are packed when it is made"):
+        model.load_state_dict(model.state_dict())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import OrderedDict
@@ -80,7 +81,9 @@ class GraphCache:
         """``run(x)``, where ``name`` tells functions apart that share this cache."""
         key = (name, x.shape, x.dtype, x.device)
         # A recording outlives the call that made it: its buffers must not be tied to that caller's inference mode.
-        with self._lock, torch.inference_mode(False), torch.no_grad():
+        # Events belong to the current GPU, which need not be the model's.
+        on_device = torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
+        with self._lock, on_device, torch.inference_mode(False), torch.no_grad():
             if self._last_use is not None:
                 self._last_use.wait()
             if key in self._recordings:

@@ -45,7 +45,8 @@ def phase_blocks(stride: int, offset: Sequence[int], size: Sequence[int], block_
 
 def dot_precision() -> str:
     """How float32 products of score layers are formed: TF32 only where the user allowed it to torch."""
-    return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    # Of torch's two interfaces this one also reads what the older one set; the other way round it raises.
+    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
 
 def on_device(x: Tensor) -> contextlib.AbstractContextManager[object]:

@@ -29,11 +29,12 @@ def test_pixel_tiles() -> None:
         assert tile.block_x < 2 * width or tile.block_x == 16
 
 
-def test_matrix_tiles() -> None:
+@pytest.mark.parametrize("dense", [False, True], ids=["score", "dense"])
+def test_matrix_tiles(dense: bool) -> None:
     for classes, channels, itemsize in itertools.product((*range(1, 70), 300), (*range(1, 70), 512, 4096), (2, 4)):
-        tile = select_matrix_tile(classes, channels, itemsize)
+        tile = select_matrix_tile(classes, channels, itemsize, dense=dense)
         for block in (tile.block_p, tile.block_c, tile.block_k):
             assert is_power_of_two(block)
             assert block >= LANE_MULTIPLE  # tl.dot takes no smaller side
-        assert tile.block_c >= min(classes, 64)  # the skip is read once
+        assert tile.block_c >= min(classes, 32 if dense else 64)  # the skip is read once
         assert tile.block_k * itemsize <= 128
