@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fcnrt.engine.cpu import plan_on_cpu
+from fcnrt.engine.features import FeatureMap, Features
+from fcnrt.engine.planned import PlannedTrunk
 from fcnrt.engine.taps import inspect_taps
 from fcnrt.models import FCN
 from fcnrt.models.batchnorm import fold_batchnorm
 from fcnrt.models.decoder import Decoder, Deconvolution, Score, Upsampling
+from fcnrt.plan.lowering import NotLowerableError
 from fcnrt.plan.windows import Window, decoder_windows
 from fcnrt_kernels import score_upsample_add, upsample_argmax, upsample_crop
+
+logger = logging.getLogger(__name__)
 
 
 class FusedFCN(nn.Module):
     """Runs ``net`` with the fused decoder ops in place of its score layers, upsamplings, crops and additions.
 
+    On the CPU the trunk runs by its plan; a call that is being traced, and a net that cannot be planned, run its
+    modules.
+
     Args:
         net: a reference net in float32 on the device to run on. Its weights are shared where the type allows.
         dtype: of the trunk and of the skips' score layers. Scores are float32 from the coarsest on: they are few,
             and they decide the label.
+        halo: on the CPU, compute only what depends on the image.
     """
 
-    def __init__(self, net: FCN, dtype: torch.dtype) -> None:
+    def __init__(self, net: FCN, dtype: torch.dtype, *, halo: bool = True) -> None:
         super().__init__()
         self.dtype = dtype
         self.heads = net.heads
@@ -45,7 +56,12 @@ class FusedFCN(nn.Module):
                 if isinstance(upsampling, Deconvolution):
                     weight = net.get_parameter(f"{upsampling.name}.weight").detach()
                     self._keep(upsampling.name, "taps", inspect_taps(weight))
-        self.trunk = net.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.planned = None
+        if next(net.parameters()).device.type == "cpu":
+            self.planned = _plan(net, dtype, halo)
+            self.trunk = net.to(dtype=dtype)
+        else:
+            self.trunk = net.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Any:
         """Normalised image to logits, float32 ``[N,C,H,W]``; a dict of them by head if several."""
@@ -56,34 +72,43 @@ class FusedFCN(nn.Module):
         return self._each_head(x, upsample_argmax, confidence=confidence)
 
     def _each_head(self, x: Tensor, finish: Callable[..., Any], **options: Any) -> Any:
+        if self.planned is None or torch.compiler.is_compiling() or not x.numel():
+            return self._decode_all(self._features(x), finish, options)
+        with self.planned.run(x) as features:
+            return self._decode_all(features, finish, options)
+
+    def _features(self, x: Tensor) -> Features:
+        """The trunk's modules, run one by one."""
         maps = self.trunk.features(x.to(dtype=self.dtype, memory_format=torch.channels_last))
-        size = (x.shape[-2], x.shape[-1])
-        results = {name: self._decode(decoder, maps, size, finish, options) for name, decoder in self.heads.items()}
+        windows = {}
+        for name, decoder in self.heads.items():
+            rows, columns = (
+                decoder_windows(decoder, {name: maps[name].shape[axis] for name in maps}, x.shape[axis])
+                for axis in (-2, -1)
+            )
+            windows[name] = rows, columns
+        return Features({name: FeatureMap(feature) for name, feature in maps.items()}, windows)
+
+    def _decode_all(self, features: Features, finish: Callable[..., Any], options: dict[str, Any]) -> Any:
+        results = {name: self._decode(decoder, features, name, finish, options) for name, decoder in self.heads.items()}
         return results if len(results) > 1 else next(iter(results.values()))
 
     def _decode(
-        self,
-        decoder: Decoder,
-        maps: Mapping[str, Tensor],
-        size: tuple[int, int],
-        finish: Callable[..., Any],
-        options: dict[str, Any],
+        self, decoder: Decoder, features: Features, head: str, finish: Callable[..., Any], options: dict[str, Any]
     ) -> Any:
-        rows, columns = (
-            decoder_windows(decoder, {name: feature.shape[axis] for name, feature in maps.items()}, size[axis])
-            for axis in (-2, -1)
-        )
-        scores = self._score(decoder.scores[0], maps, rows.score, columns.score)
+        rows, columns = features.windows[head]
+        scores = self._score(decoder.scores[0], features, rows.score, columns.score)
         for score in decoder.scores[1:]:
-            scores = scores + self._score(score, maps, rows.score, columns.score)
+            scores = scores + self._score(score, features, rows.score, columns.score)
         for stage, row, column in zip(decoder.stages, rows.stages, columns.stages, strict=True):
+            skip = features.maps[stage.skip.feature]
             scores = score_upsample_add(
                 scores,
-                maps[stage.skip.feature],
+                skip.tensor,
                 self._kept(stage.skip.layer, "weight"),
                 self._kept(stage.skip.layer, "bias"),
                 size=(row.size, column.size),
-                skip_offset=(row.skip_offset, column.skip_offset),
+                skip_offset=(row.skip_offset - skip.rows, column.skip_offset - skip.columns),
                 offset=(row.offset, column.offset),
                 scale=stage.skip.scale,
                 **self._how(stage.upsampling),
@@ -96,9 +121,11 @@ class FusedFCN(nn.Module):
             **options,
         )
 
-    def _score(self, score: Score, maps: Mapping[str, Tensor], rows: Window, columns: Window) -> Tensor:
-        feature = maps[score.feature].narrow(2, rows.first, rows.size).narrow(3, columns.first, columns.size)
-        scores = F.conv2d(feature.float(), self._kept(score.layer, "weight"), self._kept(score.layer, "bias"))
+    def _score(self, score: Score, features: Features, rows: Window, columns: Window) -> Tensor:
+        feature = features.maps[score.feature]
+        window = feature.tensor.narrow(2, rows.first - feature.rows, rows.size)
+        window = window.narrow(3, columns.first - feature.columns, columns.size)
+        scores = F.conv2d(window.float(), self._kept(score.layer, "weight"), self._kept(score.layer, "bias"))
         return scores if score.weight == 1.0 else scores * score.weight
 
     def _how(self, upsampling: Upsampling) -> dict[str, Any]:
@@ -120,3 +147,11 @@ class FusedFCN(nn.Module):
 def _buffer_name(layer: str, part: str) -> str:
     """Layers may have dotted names, buffers may not."""
     return f"{layer}.{part}".replace(".", "_")
+
+
+def _plan(net: FCN, dtype: torch.dtype, halo: bool) -> PlannedTrunk | None:
+    try:
+        return plan_on_cpu(net, dtype, halo=halo)
+    except NotLowerableError as reason:
+        logger.info("the trunk runs module by module: %s", reason)
+        return None

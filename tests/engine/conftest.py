@@ -22,11 +22,11 @@ def make_net() -> MakeNet:
         for module in net.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                assert module.bias is not None
-                nn.init.normal_(module.bias, std=0.1)
+                if module.bias is not None:
+                    nn.init.normal_(module.bias, std=0.1)
             elif isinstance(module, nn.ConvTranspose2d):
                 if kind == "depthwise":
-                    own = torch.eye(num_classes)[:, :, None, None]
+                    own = torch.eye(module.in_channels)[:, :, None, None]
                     module.weight.add_(own * torch.randn_like(module.weight) * 0.2)
                 elif kind == "dense":
                     module.weight.add_(torch.randn_like(module.weight) * 0.05)

@@ -1,0 +1,257 @@
+"""One step of a schedule: the ops of a group, from the buffers that it reads into the one that it writes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fcnrt.engine.cpu.convolution import DirectConvolution, MatrixConvolution
+from fcnrt.engine.cpu.winograd import DilatedWinogradConvolution, WinogradConvolution
+from fcnrt.engine.planned.arena import Scratch
+from fcnrt.models import FCN
+from fcnrt.plan.graph import (
+    Addition,
+    ChannelSlice,
+    Concatenation,
+    Convolution,
+    Image,
+    MaxPool,
+    Op,
+    Replication,
+    ResponseNorm,
+)
+from fcnrt.plan.grouping import Group
+from fcnrt.plan.schedule import Area, Value
+from fcnrt.plan.selection import WINOGRAD_TILE, Choice, select_algorithm
+
+CHAIN_ELEMENTS = 1 << 20
+"""Of the widest map in a strip of several ops: what one writes, the next reads from the cache."""
+SINGLE_ELEMENTS = 1 << 22
+"""The same for one convolution, where a strip only bounds the memory that it takes beside its buffer."""
+
+
+class Writing(Protocol):
+    """A convolution that goes through a whole map by itself, and writes into a given one."""
+
+    def takes(self, height: int, width: int) -> bool:
+        """Whether it can make results of this size."""
+
+    def __call__(self, x: Tensor, out: Tensor, scratch: Scratch) -> None:
+        """``[N,h,w,C]`` into ``[N,h',w',Co]``."""
+
+
+class CPUSteps:
+    """The packed convolutions of a net, and the steps that use them.
+
+    Args:
+        net: has the weights.
+        dtype: to compute in.
+    """
+
+    def __init__(self, net: FCN, dtype: torch.dtype) -> None:
+        self._net = net
+        self._dtype = dtype
+        self._capability = torch.backends.cpu.get_cpu_capability()
+        self._writing: dict[str, Writing] = {}
+        self._direct: dict[str, DirectConvolution] = {}
+        self._lock = threading.Lock()
+
+    def choose(self, op: Convolution) -> Choice:
+        """How ``op`` is computed, where the map is large enough."""
+        exact = self._dtype in (torch.float32, torch.float64)
+        return select_algorithm(op, exact=exact, capability=self._capability)
+
+    def pack(self, op: Op) -> None:
+        """Make the weights of ``op`` ready, if it is a convolution."""
+        if not isinstance(op, Convolution) or op.layer in self._writing:
+            return
+        choice = self.choose(op).algorithm
+        if choice == "direct":
+            self.direct(op)
+            return
+        weight, bias = self._parameters(op)
+        dilation = op.windows[0].dilation
+        if choice == "matrix":
+            self._writing[op.layer] = MatrixConvolution(weight, bias, op.relu)
+        elif dilation > 1:
+            self._writing[op.layer] = DilatedWinogradConvolution(weight, bias, op.relu, dilation)
+        else:
+            self._writing[op.layer] = WinogradConvolution(weight, bias, op.relu)
+
+    def chosen(self, op: Convolution, height: int, width: int) -> Writing | DirectConvolution:
+        """The convolution for results of this size: the chosen one, or a direct one if it cannot make them."""
+        writing = self._writing.get(op.layer)
+        return writing if writing is not None and writing.takes(height, width) else self.direct(op)
+
+    def direct(self, op: Convolution) -> DirectConvolution:
+        """The direct convolution for ``op``, packed when first asked for."""
+        with self._lock:
+            if op.layer not in self._direct:
+                self._direct[op.layer] = DirectConvolution(op, *self._parameters(op))
+            return self._direct[op.layer]
+
+    def run_group(
+        self, group: Group, values: Mapping[str, Value], buffers: Mapping[str, Tensor], x: Tensor, scratch: Scratch
+    ) -> None:
+        """As ``fcnrt.engine.planned.Steps`` says."""
+
+        def read(name: str, area: Area) -> Tensor:
+            return buffers[name][(slice(None), *area.within(values[name].stored))]
+
+        op, last = group[0], values[group[-1].name]
+        out = read(last.op.name, last.computed)
+        if isinstance(op, Image):
+            out.copy_(x.permute(0, 2, 3, 1))
+        elif isinstance(op, Convolution):
+            convolutions = [member for member in group if isinstance(member, Convolution)]
+            tail = group[-1] if len(group) > len(convolutions) else None
+            other = None
+            if isinstance(tail, Addition):
+                other = read(tail.right if tail.left == convolutions[-1].name else tail.left, last.computed)
+            source = read(op.source, _reading(op, values[op.name].computed))
+            _Convolving(convolutions, tail, other, self, scratch).run(source, out, values)
+        elif isinstance(op, MaxPool):
+            source = read(op.source, _reading(op, last.computed))
+            out.copy_(_pool(op, source, ceil=False))
+        elif isinstance(op, Addition):
+            _add(op, read(op.left, last.computed), read(op.right, last.computed), out)
+        elif isinstance(op, Concatenation):
+            first = 0
+            for part in op.parts:
+                source = read(part, last.computed)
+                out[..., first : first + source.shape[3]].copy_(source)
+                first += source.shape[3]
+        elif isinstance(op, ResponseNorm):
+            source = read(op.source, last.computed).permute(0, 3, 1, 2)
+            # In float32 at least: squares of activations leave float16.
+            precise = source if source.dtype == torch.float64 else source.float()
+            normed = F.local_response_norm(precise, op.size, alpha=op.alpha, beta=op.beta, k=op.k)
+            out.copy_(normed.permute(0, 2, 3, 1))
+        elif isinstance(op, Replication):
+            whole = read(op.source, values[op.source].whole).permute(0, 3, 1, 2)
+            rows, columns = op.windows
+            extended = F.pad(whole, (columns.before, columns.behind, rows.before, rows.behind), mode="replicate")
+            area = last.computed.within(last.whole)
+            out.copy_(extended.permute(0, 2, 3, 1)[(slice(None), *area)])
+        elif isinstance(op, ChannelSlice):
+            out.copy_(read(op.source, last.computed)[..., op.first : op.first + op.channels])
+
+    def _parameters(self, op: Convolution) -> tuple[Tensor, Tensor]:
+        layer = self._net.get_submodule(op.layer)
+        weight, bias = layer.weight, layer.bias
+        assert isinstance(weight, Tensor)
+        weight = weight.detach().to(self._dtype)
+        return weight, bias.detach().to(self._dtype) if isinstance(bias, Tensor) else weight.new_zeros(op.channels)
+
+
+class _Convolving:
+    """One or two convolutions, and the pool or addition behind them, strip by strip."""
+
+    def __init__(
+        self,
+        convolutions: Sequence[Convolution],
+        tail: Op | None,
+        other: Tensor | None,
+        steps: CPUSteps,
+        scratch: Scratch,
+    ) -> None:
+        self.convolutions, self.tail, self.other = convolutions, tail, other
+        self.steps, self.scratch = steps, scratch
+        self.pool = (1, 1)
+        """Rows and columns that the tail makes one of."""
+        if isinstance(tail, MaxPool):
+            self.pool = (tail.windows[0].kernel, tail.windows[1].kernel)
+
+    def run(self, source: Tensor, out: Tensor, values: Mapping[str, Value]) -> None:
+        """From ``source``, which is all that is read, into ``out``."""
+        last = self.convolutions[-1]
+        area = values[last.name].computed
+        if len(self.convolutions) == 1 and self._writes_itself(last, area.height, area.width):
+            self._strip(source, out, slice(None), slice(None))
+            return
+        per_row = self.pool[0] * max(op.channels * values[op.name].computed.width for op in self.convolutions)
+        for images, rows in self._strips(out.shape[0], out.shape[1], per_row):
+            begin, end = rows.start * self.pool[0], min(rows.stop * self.pool[0], area.height)
+            for op in reversed(self.convolutions):
+                window = op.windows[0]
+                begin, end = begin * window.stride, (end - 1) * window.stride + window.reach + 1
+            self._strip(source[images, begin:end], out[images, rows], images, rows)
+
+    def _strips(self, images: int, rows: int, per_row: int) -> Iterator[tuple[slice, slice]]:
+        """Images and rows of what is written; a strip is whole tiles high, and never lower than one."""
+        single = len(self.convolutions) == 1 and not isinstance(self.tail, MaxPool)
+        elements = SINGLE_ELEMENTS if single else CHAIN_ELEMENTS
+        tiles = max(1, elements * self.pool[0] // (per_row * WINOGRAD_TILE))
+        height = max(1, tiles * WINOGRAD_TILE // self.pool[0])
+        together = max(1, elements // (per_row * rows))
+        tops = list(range(0, rows, height))
+        if len(tops) > 1 and (rows - tops[-1]) * self.pool[0] < WINOGRAD_TILE:
+            tops.pop()
+        for first in range(0, images, together):
+            for top, end in zip(tops, [*tops[1:], rows], strict=True):
+                yield slice(first, first + together), slice(top, end)
+
+    def _strip(self, source: Tensor, out: Tensor, images: slice, rows: slice) -> None:
+        for op in self.convolutions[:-1]:
+            source = self.steps.direct(op)(source)
+        op = self.convolutions[-1]
+        height, width = (
+            (size - window.reach - 1) // window.stride + 1
+            for window, size in zip(op.windows, source.shape[1:3], strict=True)
+        )
+        kernel = self.steps.chosen(op, height, width)
+        if isinstance(kernel, WinogradConvolution) and self._pools_evenly(height, width):
+            kernel(source, out, self.scratch, pooled=True)
+            return
+        if isinstance(kernel, DirectConvolution):
+            result = kernel(source)
+        else:
+            result = out if self.tail is None else source.new_empty(source.shape[0], height, width, op.channels)
+            kernel(source, result, self.scratch)
+        if isinstance(self.tail, MaxPool):
+            out.copy_(_pool(self.tail, result, ceil=True))
+        elif isinstance(self.tail, Addition):
+            assert self.other is not None
+            _add(self.tail, result, self.other[images, rows], out)
+        elif result is not out:
+            out.copy_(result)
+
+    def _writes_itself(self, op: Convolution, height: int, width: int) -> bool:
+        """Whether the kernel goes through the whole map by itself, from buffer to buffer."""
+        kernel = self.steps.chosen(op, height, width)
+        if isinstance(kernel, DirectConvolution):
+            return False
+        return self.tail is None or (isinstance(kernel, WinogradConvolution) and self._pools_evenly(height, width))
+
+    def _pools_evenly(self, height: int, width: int) -> bool:
+        return self.pool == (2, 2) and height % 2 == width % 2 == 0
+
+
+def _reading(op: Convolution | MaxPool, area: Area) -> Area:
+    """What ``area`` of the result is made of."""
+    rows, columns = op.windows
+    return Area(rows.reading(area.rows), columns.reading(area.columns))
+
+
+def _pool(op: MaxPool, x: Tensor, *, ceil: bool) -> Tensor:
+    """``[N,h,w,C]`` to ``[N,h',w',C]``, without padding; with ``ceil`` the last window may be cut off."""
+    rows, columns = op.windows
+    y = F.max_pool2d(
+        x.permute(0, 3, 1, 2),
+        (rows.kernel, columns.kernel),
+        (rows.stride, columns.stride),
+        dilation=(rows.dilation, columns.dilation),
+        ceil_mode=ceil,
+    )
+    return y.permute(0, 2, 3, 1)
+
+
+def _add(op: Addition, left: Tensor, right: Tensor, out: Tensor) -> None:
+    torch.add(left, right, out=out)
+    if op.relu:
+        out.clamp_min_(0)

@@ -1,0 +1,5 @@
+"""A net's trunk run by its plan, over halo buffers; which kernels compute it is the caller's choice."""
+
+from fcnrt.engine.planned.trunk import PlannedTrunk, Steps
+
+__all__ = ["PlannedTrunk", "Steps"]

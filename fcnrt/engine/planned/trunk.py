@@ -1,0 +1,152 @@
+"""Runs a net's trunk by its schedule: every value in its halo buffer, every step written where the next reads it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fcnrt.engine.features import FeatureMap, Features
+from fcnrt.engine.planned.arena import Arena, ArenaPool, Scratch, normal_tensors
+from fcnrt.engine.planned.constants import Constants
+from fcnrt.engine.planned.rings import Ring, write_ring
+from fcnrt.models import FCN
+from fcnrt.plan.graph import Op
+from fcnrt.plan.grouping import Group
+from fcnrt.plan.lowering import lower
+from fcnrt.plan.schedule import Schedule, Value, make_schedule
+
+NOMINAL_SIZE = (384, 512)
+"""Rows and columns of the image that a net is lowered for when its weights are packed; no net refuses it."""
+
+KEPT_SIZES = 8
+"""Schedules kept, each with the constants of its size; the least recently used goes first."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A schedule, and the constants of its buffers' rings; buffers without any have zeros."""
+
+    schedule: Schedule
+    rings: Mapping[str, Ring]
+
+
+class Steps(Protocol):
+    """Who computes the steps: packed weights, and a function for each kind of step."""
+
+    def pack(self, op: Op) -> None:
+        """Make the weights of ``op`` ready, if it has any."""
+
+    def run_group(
+        self, group: Group, values: Mapping[str, Value], buffers: Mapping[str, Tensor], x: Tensor, scratch: Scratch
+    ) -> None:
+        """Run the ops of ``group`` and write what the last gives into its buffer, all but the ring.
+
+        Args:
+            group: the ops.
+            values: of the schedule.
+            buffers: ``[N,h,w,C]``, those that the group reads and the one that it writes.
+            x: the normalised images, ``[N,C,H,W]``.
+            scratch: memory for within the step.
+        """
+
+
+class PlannedTrunk:
+    """The trunk of ``net``, packed.
+
+    Many threads may call it: each call has buffers of its own.
+
+    Args:
+        net: a reference net in evaluation mode, batch norm folded, on the device to run on.
+        dtype: of weights and activations.
+        steps: computes.
+        halo: compute only what depends on the image.
+
+    Raises:
+        NotLowerableError: the trunk does something that no op of a graph stands for.
+    """
+
+    def __init__(self, net: FCN, dtype: torch.dtype, steps: Steps, *, halo: bool = True) -> None:
+        self.dtype = dtype
+        self._net = net
+        self._halo = halo
+        self._steps = steps
+        with normal_tensors():
+            for op in lower(net, *NOMINAL_SIZE):
+                steps.pack(op)
+        self._arenas = ArenaPool(dtype)
+        self._constants = Constants(net.heads, self._run_zero_image)
+        self._prepared: OrderedDict[tuple[int, int], Prepared] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def run(self, x: Tensor) -> Iterator[Features]:
+        """The feature maps of normalised images ``[N,C,H,W]``; they are gone when the block ends."""
+        prepared = self.prepare(x.shape[2], x.shape[3])
+        schedule = prepared.schedule
+        with self._arenas.borrow() as arena, torch.no_grad():
+            buffers = self._run(prepared, x, arena)
+            maps = {}
+            for feature, value in schedule.graph.outputs.items():
+                stored = schedule.values[value].stored
+                tensor = buffers[value].permute(0, 3, 1, 2)
+                maps[feature] = FeatureMap(tensor, stored.rows.begin, stored.columns.begin)
+            yield Features(maps, schedule.windows)
+
+    def prepare(self, height: int, width: int) -> Prepared:
+        """The schedule for images of this size, and its constants.
+
+        Raises:
+            InputError: the net refuses images of this size.
+        """
+        with self._lock, normal_tensors():
+            key = (height, width)
+            if key in self._prepared:
+                self._prepared.move_to_end(key)
+                return self._prepared[key]
+            graph = lower(self._net, height, width)
+            schedule = make_schedule(graph, self._net.heads, height, width, halo=self._halo)
+            prepared = Prepared(schedule, self._constants.rings(schedule))
+            while len(self._prepared) >= KEPT_SIZES:
+                self._prepared.popitem(last=False)
+            self._prepared[key] = prepared
+            return prepared
+
+    def _run(
+        self,
+        prepared: Prepared,
+        x: Tensor,
+        arena: Arena,
+        visit: Callable[[str, Tensor], None] = lambda name, buffer: None,
+    ) -> dict[str, Tensor]:
+        """Fill all buffers, ``[N,h,w,C]``; ``visit`` sees each as soon as it is filled. The outputs are left."""
+        schedule, images = prepared.schedule, x.shape[0]
+        memory = arena.buffers.take(schedule.memory.elements * images)
+        buffers: dict[str, Tensor] = {}
+        for group in schedule.groups:
+            name = group[-1].name
+            value = schedule.values[name]
+            first = schedule.memory.offsets[name] * images
+            shape = (images, value.stored.height, value.stored.width, value.op.channels)
+            buffer = memory[first : first + schedule.elements[name] * images].view(shape)
+            if value.has_ring:
+                # Steps share memory, so the ring is written anew each time.
+                write_ring(buffer, value, prepared.rings.get(name))
+            buffers[name] = buffer
+            self._steps.run_group(group, schedule.values, buffers, x, arena.scratch)
+            visit(name, buffer)
+        return buffers
+
+    def _run_zero_image(self, height: int, width: int, visit: Callable[[str, Tensor], None]) -> Schedule:
+        """Every buffer of a zero image, all of it computed; ``visit`` sees each. Gives its schedule."""
+        graph = lower(self._net, height, width)
+        schedule = make_schedule(graph, self._net.heads, height, width, halo=False)
+        x = torch.zeros(1, graph.image.channels, height, width, dtype=self.dtype)
+        self._run(Prepared(schedule, {}), x, Arena(self.dtype), visit)
+        return schedule
