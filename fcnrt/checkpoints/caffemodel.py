@@ -116,6 +116,8 @@ def _blob(wire: Wire, blob: Field) -> StoredTensor:
     runs: list[tuple[str, Storage]] = []
     fields = wire.fields(blob.start, blob.end)
     for field in fields:
+        if len(runs) > 1:  # looking for the end of each run would take time in proportion to their square
+            break
         if field.number in _WIRES:
             item, dtype = _WIRES[field.number]
             if field.wire == BYTES:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fcnrt.checkpoints.pickle_values import Instance
+from fcnrt.checkpoints.wording import plain_name
 
-_LONGEST = 2**17
-"""Characters of a configuration; mmseg's take ten thousand."""
+_LONGEST, _LONGEST_LINE = 2**16, 500
+"""Characters of a configuration, and of a line of it; mmseg's take ten thousand. Patterns that are looked for in them
+take time in proportion to the square of a line's."""
+_MOST = 2**16
+"""Names and colours, of one class each."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Notes:
         """These notes, completed by ``other``."""
         return Notes(
             arch=self.arch or other.arch,
-            text=f"{self.text}\n{other.text}".strip(),
+            text=f"{self.text}\n{other.text}".strip()[:_LONGEST],
             classes=self.classes or other.classes,
             palette=self.palette or other.palette,
         )
@@ -54,9 +57,11 @@ def notes_of(payload: dict[Any, Any]) -> Notes:
         notes = replace(notes, text=_lines(config), arch=kind if isinstance(kind, str) else notes.arch)
     meta = _attributes(payload.get("meta"))
     texts = [text[:_LONGEST] for text in (meta.get("config"), meta.get("cfg")) if isinstance(text, str)]
-    dataset = {str(key).lower(): value for key, value in meta.items()} | _attributes(meta.get("dataset_meta"))
+    lines = [line[:_LONGEST_LINE] for text in texts for line in text.splitlines()]
+    dataset = {key.lower(): meta[key] for key in ("CLASSES", "PALETTE", "classes", "palette") if key in meta}
+    dataset |= _attributes(meta.get("dataset_meta"))
     said = Notes(
-        text="\n".join(texts).lower(),
+        text="\n".join(lines).lower(),
         classes=_names(dataset.get("classes")),
         palette=_colors(dataset.get("palette")),
     )
@@ -71,7 +76,14 @@ def _attributes(value: Any) -> dict[Any, Any]:
 
 def _lines(config: dict[Any, Any]) -> str:
     """``train_loader.type=voc``, one line for each text, two levels deep."""
-    return "\n".join(_pairs(config))[:_LONGEST].lower()
+    lines: list[str] = []
+    length = 0
+    for line in _pairs(config):
+        lines.append(line)
+        length += len(line)
+        if length > _LONGEST:  # a dictionary that is there many times makes more lines than fit into memory
+            break
+    return "\n".join(lines)[:_LONGEST].lower()
 
 
 def _pairs(config: dict[Any, Any], prefix: str = "") -> Iterator[str]:
@@ -83,13 +95,13 @@ def _pairs(config: dict[Any, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
-    if isinstance(value, (list, tuple)) and value and all(isinstance(name, str) for name in value):
-        return tuple(re.sub(r"[^\S ]", " ", name[:99]) for name in value)
+    if isinstance(value, (list, tuple)) and 0 < len(value) <= _MOST and all(isinstance(name, str) for name in value):
+        return tuple(plain_name(name[:99]) for name in value)
     return None
 
 
 def _colors(value: Any) -> tuple[tuple[int, int, int], ...] | None:
-    if not isinstance(value, (list, tuple)) or not value:
+    if not isinstance(value, (list, tuple)) or not 0 < len(value) <= _MOST:
         return None
     colors = [tuple(color) for color in value if isinstance(color, (list, tuple)) and len(color) == 3]
     if len(colors) != len(value) or not all(

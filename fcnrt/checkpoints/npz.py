@@ -10,7 +10,7 @@ from io import BufferedReader
 from types import MappingProxyType
 
 from fcnrt.checkpoints.deflate import DeflatedStorage
-from fcnrt.checkpoints.stored import ITEMSIZES, MAX_DIMS, MAX_EXTENT, Contents, Storage, StoredTensor
+from fcnrt.checkpoints.stored import ITEMSIZES, MAX_DIMS, MAX_EXTENT, Contents, Storage, StoredTensor, check_count
 from fcnrt.checkpoints.wording import COPY_AGAIN, quote
 from fcnrt.checkpoints.zip_directory import Entries, position
 from fcnrt.errors import CheckpointError
@@ -50,6 +50,7 @@ def read_npz(file: BufferedReader, entries: Entries) -> Contents:
     Raises:
         CheckpointError: An entry is not an array, or of a type that cannot be read without running code.
     """
+    check_count(len(entries))
     arrays = {}
     for name, entry in entries.items():
         try:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fcnrt.checkpoints.rewriting import Shapes
 from fcnrt.checkpoints.saying import ARGUMENT, Overrides, known_arch
 from fcnrt.checkpoints.shapes import fit_width
-from fcnrt.checkpoints.wording import few, quote
+from fcnrt.checkpoints.wording import few, plain_name, quote
 from fcnrt.errors import CheckpointError, InputError
 from fcnrt.models.registry import ARCHITECTURES, check_options
 from fcnrt.preprocessing import get_normalization
@@ -31,7 +31,7 @@ def own_spec(said: ModelSpec, shapes: Shapes, overrides: Overrides) -> ModelSpec
         check_options(said.arch, said.options)
     except InputError as error:
         raise CheckpointError(f"its metadata does not fit: {error}. Update fcnrt") from error
-    spec = replace(said, sources=dict(said.sources))
+    spec = _presentable(replace(said, sources=dict(said.sources)))
     arch = known_arch(overrides.arch)
     if arch is not None:
         spec = replace(spec, arch=arch, sources={**spec.sources, "arch": ARGUMENT})
@@ -53,6 +53,13 @@ def own_spec(said: ModelSpec, shapes: Shapes, overrides: Overrides) -> ModelSpec
         spec = replace(spec, classes=classes, heads=heads, sources={**spec.sources, "classes": ARGUMENT})
     _check(spec, shapes)
     return spec
+
+
+def _presentable(spec: ModelSpec) -> ModelSpec:
+    """What is shown on a terminal, without what a terminal would obey."""
+    heads = {head: tuple(map(plain_name, names)) for head, names in spec.heads.items()}
+    rule = replace(spec.normalization, name=plain_name(spec.normalization.name))
+    return replace(spec, classes=tuple(map(plain_name, spec.classes)), heads=heads, normalization=rule)
 
 
 def _check(spec: ModelSpec, shapes: Shapes) -> None:

@@ -13,8 +13,10 @@ from fcnrt.checkpoints.stored import Storage
 from fcnrt.checkpoints.wording import COPY_AGAIN, quote
 from fcnrt.errors import CheckpointError
 
-MAX_STEPS = 1_000_000
+MAX_STEPS = 500_000
 """A network with optimizer state takes tens of thousands."""
+MAX_BYTES = 2**26
+"""Of all pickles of a file: a training history fits, and a string that is as long as the file does not."""
 
 
 @dataclass
@@ -50,7 +52,7 @@ class PickleReader:
 
     def __init__(self, file: BufferedReader, size: int) -> None:
         self.storages: dict[str, Storage] = {}
-        self._window = _Window(file, size)
+        self._window = _Window(file, min(size, MAX_BYTES))
         self._steps = 0
 
     def load(self) -> Any:
@@ -69,6 +71,11 @@ class PickleReader:
                     machine.step(opcode.name, arg)
             return machine.result()
         except (ValueError, TypeError, LookupError) as error:
+            if self._window.taken >= MAX_BYTES:
+                raise CheckpointError(
+                    f"its pickle has more than {MAX_BYTES} bytes; expected a state dict of tensors. "
+                    "Save model.state_dict() alone"
+                ) from error
             raise CheckpointError(f"its pickle is truncated or corrupt ({quote(error)}). {COPY_AGAIN}") from error
 
     def _spend(self, steps: int) -> None:

@@ -15,6 +15,7 @@ memory."""
 
 MAX_DEPTH = 64
 MAX_NAME = 256
+"""Letters of a part's whole dotted name: parts could add up to names of kilobytes, a hundred thousand times."""
 
 _OWN, _BUFFERS, _CHILDREN, _NOT_SAVED = "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"
 _WRAPPERS = ("module", "_orig_mod")
@@ -57,7 +58,7 @@ def state_dict_of(module: Instance) -> dict[str, StoredTensor]:
                 "expected a network"
             )
         for name, value in _own_tensors(current).items():
-            key = prefix + _checked(name)
+            key = _checked(prefix, name)
             if not isinstance(value, StoredTensor):
                 raise CheckpointError(
                     f"{quote(key)} is of type {type(value).__name__}; expected a dense tensor. "
@@ -65,7 +66,7 @@ def state_dict_of(module: Instance) -> dict[str, StoredTensor]:
                 )
             tensors[key] = value
         children = current.attributes[_CHILDREN].items()
-        found = [(f"{prefix}{_checked(name)}.", child, depth + 1) for name, child in children if is_module(child)]
+        found = [(f"{_checked(prefix, name)}.", child, depth + 1) for name, child in children if is_module(child)]
         waiting += reversed(found)  # so that tensors come in the order of state_dict()
     return tensors
 
@@ -78,10 +79,12 @@ def _own_tensors(module: Instance) -> dict[Any, Any]:
     return {name: value for name, value in own.items() if value is not None}
 
 
-def _checked(name: Any) -> str:
-    if not isinstance(name, str) or len(name) > MAX_NAME:
-        raise CheckpointError(f"its module has a part named {quote(name)}; expected at most {MAX_NAME} letters")
-    return name
+def _checked(prefix: str, name: Any) -> str:
+    if not isinstance(name, str) or len(prefix) + len(name) > MAX_NAME:
+        raise CheckpointError(
+            f"its module has a part named {quote(name)} in {quote(prefix)}; expected at most {MAX_NAME} letters in all"
+        )
+    return prefix + name
 
 
 def _length(parts: Any) -> int:

@@ -16,7 +16,7 @@ from fcnrt.errors import CheckpointError
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types; the two of groups are long deprecated, and refused."""
 
-MAX_FIELDS = 500_000
+MAX_FIELDS = 200_000
 """A network with a thousand layers takes some tens of thousands."""
 
 _FIXED = {FIXED64: 8, FIXED32: 4}

@@ -13,11 +13,20 @@ from io import BufferedReader
 from types import MappingProxyType
 from typing import Any
 
-from fcnrt.checkpoints.stored import ITEMSIZES, MAX_DIMS, MAX_EXTENT, Contents, Storage, StoredTensor, contiguous
-from fcnrt.checkpoints.wording import COPY_AGAIN, quote
+from fcnrt.checkpoints.stored import (
+    ITEMSIZES,
+    MAX_DIMS,
+    MAX_EXTENT,
+    Contents,
+    Storage,
+    StoredTensor,
+    check_count,
+    contiguous,
+)
+from fcnrt.checkpoints.wording import COPY_AGAIN, few, quote
 from fcnrt.errors import CheckpointError
 
-MAX_HEADER = 8 * 2**20
+MAX_HEADER = 4 * 2**20
 """Bytes; a network's header takes about a hundred per tensor. (The format allows a hundred megabytes.)"""
 
 _LENGTH = 8
@@ -66,15 +75,24 @@ def read_safetensors(file: BufferedReader, size: int) -> Contents:
             f"its header ends at byte {start}, and the file has {size}: it is truncated. {COPY_AGAIN}"
         )
     try:
-        header = json.loads(file.read(header_size))
+        header = json.loads(file.read(header_size), object_pairs_hook=_table)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"its header is not JSON ({quote(error)}). {COPY_AGAIN}") from error
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise CheckpointError("its __metadata__ is not a table of strings; expected a file of safetensors")
+    check_count(len(header))
     tensors = {key: _tensor(key, entry, start) for key, entry in header.items()}
     _check_layout(tensors, start, size)
     return Contents("safetensors", tensors, metadata)
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a name that comes twice, readers would disagree about which counts."""
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise CheckpointError(f"its header has a name twice among {few(table)}; it is damaged or forged. {COPY_AGAIN}")
+    return table
 
 
 def _header_size(head: bytes) -> int:
@@ -86,8 +104,8 @@ def _tensor(key: str, entry: Any, start: int) -> StoredTensor:
         dtype = DTYPES[entry["dtype"]]
         shape = tuple(map(_extent, entry["shape"]))
         begin, end = map(_extent, entry["data_offsets"])
-        nbytes = math.prod(shape) * ITEMSIZES[dtype]
-        if len(shape) > MAX_DIMS or nbytes != end - begin:
+        # The number of extents first: a product of many is a number of megabytes.
+        if len(shape) > MAX_DIMS or (nbytes := math.prod(shape) * ITEMSIZES[dtype]) != end - begin:
             raise ValueError
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(

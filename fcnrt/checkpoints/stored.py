@@ -61,6 +61,20 @@ WEIGHT_DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
 MAX_DIMS = 16
 MAX_EXTENT = 2**48
 """Larger than any file; keeps the products of hostile shapes small."""
+MAX_TENSORS = 2**13
+"""Networks have hundreds, with an average of themselves beside them thousands."""
+
+
+def check_count(count: int) -> None:
+    """Refuses a state dict of more tensors than networks have: each costs time, however small it is.
+
+    Raises:
+        CheckpointError: There are too many.
+    """
+    if count > MAX_TENSORS:
+        raise CheckpointError(
+            f"it holds {count} tensors; expected a network's, at most {MAX_TENSORS}. Save model.state_dict() alone"
+        )
 
 
 @dataclass

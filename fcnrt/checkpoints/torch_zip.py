@@ -26,7 +26,7 @@ def read_torch_zip(file: BufferedReader, entries: Entries) -> Contents:
         )
     prefix = _prefix(entries)
     byteorder = prefix + "byteorder"
-    if byteorder in entries and content(file, entries[byteorder]) != sys.byteorder.encode():
+    if byteorder in entries and content(file, entries[byteorder], limit=16) != sys.byteorder.encode():
         raise CheckpointError(f"it was saved on a machine that is not {sys.byteorder}-endian; save it on one that is")
     pickle = entries[prefix + "data.pkl"]
     file.seek(position(file, pickle))

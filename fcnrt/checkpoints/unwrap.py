@@ -9,7 +9,7 @@ from typing import Any
 from fcnrt.checkpoints.noted import Notes, notes_of
 from fcnrt.checkpoints.pickle_values import Global, Instance
 from fcnrt.checkpoints.pickled_modules import class_name, is_module, state_dict_of
-from fcnrt.checkpoints.stored import StoredTensor
+from fcnrt.checkpoints.stored import StoredTensor, check_count
 from fcnrt.checkpoints.wording import few, quote
 from fcnrt.errors import CheckpointError
 
@@ -89,9 +89,8 @@ def strip_prefixes(key: str) -> str:
     so that goes only in front.
     """
     parts = [part for part in key.split(".") if part != _COMPILED]
-    while len(parts) > 1 and parts[0] == _PARALLEL:
-        del parts[0]
-    return ".".join(parts)
+    first = next((index for index, part in enumerate(parts) if part != _PARALLEL), len(parts) - 1)
+    return ".".join(parts[max(first, 0) :])
 
 
 def _tensors(payload: Any) -> dict[str, StoredTensor]:
@@ -106,6 +105,7 @@ def _tensors(payload: Any) -> dict[str, StoredTensor]:
             f"it holds no tensors, only the keys {few(payload) or '(none)'}; expected a state dict, bare or "
             f"under one of the keys {', '.join(WRAPPER_KEYS)}"
         )
+    check_count(len(tensors))
     for key, value in payload.items():
         if not isinstance(key, str):
             raise CheckpointError(f"its key {quote(key)} is of type {_kind(key)}; expected names of parameters")

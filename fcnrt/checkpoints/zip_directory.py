@@ -13,7 +13,7 @@ from fcnrt.errors import CheckpointError
 
 Entries: TypeAlias = Mapping[str, zipfile.ZipInfo]
 
-MAX_DIRECTORY = 16 * 2**20
+MAX_DIRECTORY = 4 * 2**20
 """Bytes of the zip's directory, which takes some tens of bytes per tensor."""
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -32,6 +32,9 @@ def read_directory(file: BufferedReader, size: int) -> Entries:
         infos = zipfile.ZipFile(file).infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error) as error:
         raise CheckpointError(f"its zip directory is damaged ({quote(error)}). {COPY_AGAIN}") from error
+    astray = [info.filename for info in infos if not 0 <= info.header_offset < size]
+    if astray:
+        raise CheckpointError(_astray(astray[0]))
     entries = {info.filename: info for info in infos}
     locked = [info.filename for info in infos if info.flag_bits & 1]
     if locked:
@@ -58,7 +61,11 @@ def _check_directory(file: BufferedReader, size: int) -> None:
             f"appended. {COPY_AGAIN}"
         )
     (directory,) = struct.unpack_from("<I", end, 12)
-    if tail.startswith(_END64) and tail[_END64_SIZE:].startswith(_LOCATOR64):
+    if tail[_END64_SIZE:].startswith(_LOCATOR64):
+        # zipfile follows the locator, wherever it points; what is judged here must be what it will read.
+        (place,) = struct.unpack_from("<Q", tail, _END64_SIZE + 8)
+        if place != size - len(tail) or not tail.startswith(_END64):
+            raise CheckpointError(f"its zip64 directory is not at its end; it is damaged or forged. {COPY_AGAIN}")
         (directory,) = struct.unpack_from("<Q", tail, 40)
     if directory > min(size, MAX_DIRECTORY):
         raise CheckpointError(
@@ -74,15 +81,19 @@ def packed(entries: Entries) -> list[str]:
 
 def position(file: BufferedReader, entry: zipfile.ZipInfo) -> int:
     """Where an entry's bytes begin, behind its local header."""
-    file.seek(max(entry.header_offset, 0))  # a damaged directory can also point before the file
+    file.seek(entry.header_offset)
     header = file.read(_LOCAL_HEADER.size)
     if len(header) != _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
-        raise CheckpointError(f"its entry {quote(entry.filename)} is not where the zip directory says. {COPY_AGAIN}")
+        raise CheckpointError(_astray(entry.filename))
     _, name_size, extra_size = _LOCAL_HEADER.unpack(header)
     return entry.header_offset + _LOCAL_HEADER.size + int(name_size) + int(extra_size)
 
 
-def content(file: BufferedReader, entry: zipfile.ZipInfo) -> bytes:
-    """An uncompressed entry's bytes."""
+def content(file: BufferedReader, entry: zipfile.ZipInfo, limit: int) -> bytes:
+    """An uncompressed entry's first bytes, at most ``limit``."""
     file.seek(position(file, entry))
-    return file.read(entry.file_size)
+    return file.read(min(entry.file_size, limit))
+
+
+def _astray(name: str) -> str:
+    return f"its entry {quote(name)} is not where the zip directory says. {COPY_AGAIN}"

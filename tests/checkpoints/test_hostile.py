@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import pickletools
+import re
 import struct
 import subprocess
 import zipfile
@@ -80,12 +81,28 @@ def test_bare_pickles_with_code(tmp_path: Path, protocol: int) -> None:
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R.", "would call 'os.system'"),
         (b"\x80\x02ccollections\nOrderedDict\n)R)R.", "would call 'dict'"),
         (b"\x80\x02csubprocess\nPopen\n)\x81}b.", "holds a 'subprocess.Popen'; expected a state dict"),
+        (b"\x80\x04\x8c\x0asubprocess\x8c\x05Popen\x93)}\x92K\x01b.", "holds a 'subprocess.Popen'; expected a state"),
+        (b"\x80\x02cfunctools\npartial\ncos\nsystem\n\x85R)R.", "would call 'Instance', and fcnrt runs nothing"),
+        (b"\x80\x02cbuiltins\ngetattr\nX\x01\x00\x00\x00aX\x01\x00\x00\x00b\x86R.", "would call 'builtins.getattr'"),
         (b"\x80\x02cos\nsystem\n.", "holds a '(os|posix).system'; expected a state dict"),
         (b"\x80\x02cos\\Q\nsystem\n)R.", r"would call 'os\\\\Q.system'"),
         (b"\x80\x02\x82\x01.", "opcode EXT1 has no place"),
         (b"\x80\x05\x97.", "opcode NEXT_BUFFER has no place"),
     ],
-    ids=["INST", "OBJ", "STACK_GLOBAL", "called value", "NEWOBJ", "reference", "escape", "EXT1", "buffer"],
+    ids=[
+        "INST",
+        "OBJ",
+        "STACK_GLOBAL",
+        "called value",
+        "NEWOBJ",
+        "NEWOBJ_EX",
+        "partial",
+        "getattr",
+        "reference",
+        "escape",
+        "EXT1",
+        "buffer",
+    ],
 )
 def test_other_ways_to_code(forge_zip: Forge, data: bytes, message: str) -> None:
     refuse(forge_zip(data), message)
@@ -195,8 +212,10 @@ def test_the_forge_is_honest_unless_told(weights: Weights, forge_zip: Forge, for
         ((64, 64, 1, 1), (2**40, 1, 1, 1), 0, 4096),
         ((64, 64, 1, 1), (64, 1, 1, 1), 2**40, 4096),
         ((64, 64, 1, 1), (1, 1, 1, 1), 0, 128),
+        ((2**47, 2**47, 1, 1), (0, 0, 0, 0), 0, 1),
+        ((2**32, 2**32, 1, 1), (2**32, 1, 1, 1), 0, 1),
     ],
-    ids=["stride 0", "offset", "stride", "huge stride", "huge offset", "overlap"],
+    ids=["stride 0", "offset", "stride", "huge stride", "huge offset", "overlap", "huge", "2**64 elements"],
 )
 def test_tensors_larger_than_their_storage(
     weights: Weights, forge_zip: Forge, forged: Any, shape: Any, stride: Any, offset: int, numel: int
@@ -204,7 +223,7 @@ def test_tensors_larger_than_their_storage(
     tensors, storages = describe(weights(), forged)
     tensors["fc7.weight"] = forged.tensor(shape, stride, forged.storage("x", numel), offset)
     path = forge_zip(tensors, storages | {"x": bytes(4 * numel)})
-    refuse(path, rf"'fc7.weight': shape \(64, 64, 1, 1\) with stride .* but its storage has {4 * numel}")
+    refuse(path, rf"'fc7.weight': shape {re.escape(str(shape))} with stride .* but its storage has {4 * numel}")
 
 
 def test_tensors_that_share_storage(weights: Weights, forge_zip: Forge, forged: Any) -> None:
@@ -277,7 +296,7 @@ def safetensors(header: bytes, data: bytes = b"", length: int | None = None) -> 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (safetensors(b"{}", length=9 * 2**20), "header has 9437184 bytes; expected at most 8388608"),
+        (safetensors(b"{}", length=9 * 2**20), "header has 9437184 bytes; expected at most 4194304"),
         (safetensors(b"{" + b"[" * 1000 + b"}"), "header is not JSON"),
         (safetensors(b'{"a":' + b"[" * 100_000 + b"}"), "header is not JSON"),
         (safetensors(b'{"__metadata__": {"a": 1}}'), "not a table of strings"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import struct
 import time
@@ -115,6 +116,23 @@ def test_compressed_entries_that_are_damaged(weights: Weights, tmp_path: Path) -
     for at in range(start, start + entry.compress_size - 200, 97):
         content[at] ^= 0xFF
     refuse(path, bytes(content), "compressed entr|header is not|not a NumPy array")
+
+
+def test_bombs_inside_zips(weights: Weights, tmp_path: Path) -> None:
+    """A zip in a zip is not opened, and entries that share their bytes claim more than the file has."""
+    members = arrays(weights("fcn32s"))
+    inner = npz({"bomb": bytes(2**22)})
+    refuse(tmp_path / "a.npz", npz(members | {"inner": inner}), "'inner.npy': it is not a NumPy array")
+    path = tmp_path / "b.npz"
+    path.write_bytes(npz({"0": npy("(262144,)", data=np.random.default_rng(0).bytes(2**20))}))
+    with zipfile.ZipFile(path, "a") as archive:
+        shared = archive.getinfo("0.npy")
+        for index in range(1, 50):
+            info = copy.copy(shared)
+            info.filename = f"{index}.npy"
+            archive.filelist.append(info)
+        archive._didModify = True  # type: ignore[attr-defined]
+    refuse(path, path.read_bytes(), "50 entries that claim .* bytes in a file of")
 
 
 def test_zip_methods_and_encryption(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_nyud_fusion(weights: Weights, caffe: Any, tmp_path: Path, arch: str, ke
     checkpoint = read(caffe.model(caffe.by_layer(state)), tmp_path / "a.caffemodel")
     assert_same(checkpoint.state_dict, state)
     assert (checkpoint.spec.arch, checkpoint.spec.classes[0]) == (arch, "wall")
-    assert checkpoint.spec.normalization.name == "nyud"
+    assert checkpoint.spec.normalization.name == arch.replace("fcn32s-", "")
 
 
 @pytest.mark.parametrize(

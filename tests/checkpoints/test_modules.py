@@ -105,6 +105,16 @@ def test_modules_inside_themselves(tmp_path: Path) -> None:
     part = Part()
     part._modules["again"] = part
     torch.save(part, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"a part named 'again' in 'again\.again.*at most 256 letters in all"):
+        read_checkpoint(tmp_path / "a.pt")
+
+
+def test_modules_nested_too_deep(tmp_path: Path) -> None:
+    """By names so short that only their number can be too much."""
+    part: nn.Module = nn.Linear(1, 1)
+    for _ in range(pickled_modules.MAX_DEPTH + 2):
+        part = Part(a=part)
+    torch.save(part, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match="nested deeper than 64"):
         read_checkpoint(tmp_path / "a.pt")
 

@@ -82,6 +82,19 @@ def test_missing_file_directory_and_device(tmp_path: Path) -> None:
     refuse(Path(os.devnull), "not a regular file")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such files")
+def test_paths_that_never_end(tmp_path: Path) -> None:
+    """Nobody writes into the pipe, and the device gives zeros for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    refuse(tmp_path / "pipe", "not a regular file.*Copy it to disk first")
+    refuse(tmp_path / "zero", "not a regular file")
+    refuse(tmp_path / "loop", "cannot be read .*symbolic links")
+    refuse(tmp_path / "loop" / "a", "cannot be read")
+    refuse(tmp_path / ("x" * 300), "cannot be read .*name too long")
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_unreadable_file(tmp_path: Path) -> None:
     path = tmp_path / "secret.pt"
@@ -116,6 +129,8 @@ def test_payloads_without_weights(weights: Weights, tmp_path: Path) -> None:
         (weights() | {"fc6.weight": weights()["fc6.weight"].to_sparse()}, "_rebuild_sparse_tensor"),
         ({3: torch.zeros(1)}, "its key '3' is of type int; expected names of parameters"),
         (weights() | {"module.fc6.bias": torch.zeros(64)}, "two tensors for 'fc6.bias'"),
+        (torch.optim.Adam(nn.Linear(1, 1).parameters()).state_dict(), "only the keys 'state', 'param_groups'"),
+        ({"optimizer_state_dict": {"state": {0: {"exp_avg": torch.zeros(1)}}}}, "only the keys 'optimizer_state_dict'"),
     ):
         torch.save(payload, path)
         refuse(path, message)
