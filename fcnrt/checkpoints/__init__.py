@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from fcnrt.checkpoints.saying import Overrides, Said, check_overrides
 from fcnrt.checkpoints.stored import StoredTensor
 from fcnrt.checkpoints.unwrap import StateDict, unwrap
 from fcnrt.checkpoints.weights import check_expansion, check_weights, read_weights
+from fcnrt.checkpoints.wording import printable
 from fcnrt.checkpoints.writers import write_pytorch_fcn, write_safetensors
 from fcnrt.errors import CheckpointError, InputError
 from fcnrt.preprocessing import Normalization
@@ -47,6 +48,8 @@ class Checkpoint:
         notes: What was guessed and may be wrong; worth a warning.
         wrapping: What was taken off, outermost first: keys of training programs, prefixes of parameter names.
         stored_dtypes: The types that the weights have in the file.
+        told: What had to be known to make the network's weights of the file's, and is none of its options: the
+            ``threshold`` of a binary head.
     """
 
     spec: ModelSpec
@@ -56,6 +59,7 @@ class Checkpoint:
     notes: tuple[str, ...]
     wrapping: tuple[str, ...] = ()
     stored_dtypes: tuple[str, ...] = ("float32",)
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_checkpoint(
@@ -65,6 +69,7 @@ def read_checkpoint(
     normalization: str | Normalization | None = None,
     classes: Sequence[str] | None = None,
     options: Mapping[str, Any] | None = None,
+    registry: Overrides | None = None,
 ) -> Checkpoint:
     """Reads a file of torch.save (zip or legacy, a state dict or a whole module), of safetensors, of Caffe
     (``.caffemodel``) or of chainer (``.npz``), in any layout of ``layouts.LAYOUTS``.
@@ -75,7 +80,8 @@ def read_checkpoint(
         normalization: A preset's name or a :class:`Normalization`, instead of the file's or the layout's.
         classes: One name per class, instead of the file's; those of the first head.
         options: Options of the architecture that no tensor tells, such as ``{"align_corners": True}``; their names are
-            those of ``fcnrt.models.ARCHITECTURES[arch].options``.
+            those of ``fcnrt.models.ARCHITECTURES[arch].options``, and ``threshold`` for a binary head of mmseg's.
+        registry: What the registry of published files says of this one: taken before the file's name and defaults.
 
     Raises:
         CheckpointError: The file is missing, damaged, hostile, or not a network that fcnrt knows.
@@ -83,7 +89,7 @@ def read_checkpoint(
     """
     overrides = Overrides(arch, normalization, classes, {} if options is None else options)
     check_overrides(overrides)
-    return _from_file(path, lambda file: _read(file, Path(path), overrides))
+    return _from_file(path, lambda file: _read(file, Path(path), overrides, registry or Overrides()))
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -117,7 +123,7 @@ def _from_file(path: str | os.PathLike[str], read: Callable[[BufferedReader], T]
         with _open(Path(path)) as file:
             return read(file)
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error.__cause__
+        raise CheckpointError(f"{path}: {printable(str(error))}") from error.__cause__
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
 
@@ -136,14 +142,14 @@ def _open(path: Path) -> BufferedReader:
     return path.open("rb")
 
 
-def _read(file: BufferedReader, path: Path, overrides: Overrides) -> Checkpoint:
+def _read(file: BufferedReader, path: Path, overrides: Overrides, registry: Overrides) -> Checkpoint:
     size = os.fstat(file.fileno()).st_size
     contents = read_container(file, size)
     state = unwrap(contents.payload)
     if FORMAT_KEY in contents.metadata:
         named = _own(state, contents.metadata, size, overrides)
     else:
-        named = _published(state, size, Said(overrides, state.noted, path.name.lower()))
+        named = _published(state, size, Said(overrides, state.noted, path.name.lower(), registry))
     return Checkpoint(
         spec=named.spec,
         state_dict=rewrite(read_weights(file, named.tensors), named.steps),
@@ -152,6 +158,7 @@ def _read(file: BufferedReader, path: Path, overrides: Overrides) -> Checkpoint:
         notes=named.notes,
         wrapping=named.wrapping,
         stored_dtypes=tuple(sorted({tensor.dtype for tensor in named.tensors.values()})),
+        told=named.told,
     )
 
 
@@ -165,6 +172,7 @@ class _Named:
     wrapping: tuple[str, ...]
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _own(state: StateDict, metadata: Mapping[str, str], size: int, overrides: Overrides) -> _Named:
@@ -185,11 +193,11 @@ def _published(state: StateDict, size: int, said: Said) -> _Named:
     spec = recognition.spec()
     notes = (*recognition.notes, *found.notes, *left_out)
     wrapping = (*state.wrapping, found.prefix) if found.prefix else state.wrapping
-    return _Named(spec, found.layout.name, tensors, wrapping, rule.steps, notes)
+    return _Named(spec, found.layout.name, tensors, wrapping, recognition.steps, notes, recognition.told)
 
 
 def _shapes(tensors: Mapping[str, StoredTensor]) -> dict[str, tuple[int, ...]]:
     return {key: tensor.shape for key, tensor in tensors.items()}
 
 
-__all__ = ["Checkpoint", "read_checkpoint", "read_state_dict", "write_pytorch_fcn", "write_safetensors"]
+__all__ = ["Checkpoint", "Overrides", "read_checkpoint", "read_state_dict", "write_pytorch_fcn", "write_safetensors"]

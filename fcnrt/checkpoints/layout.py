@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
 from fcnrt.checkpoints.chains import Chain
@@ -26,7 +26,8 @@ class Unsaid:
 
     Args:
         option: One of the architecture's.
-        noted: Pattern of what the training program noted, in lower case -> value; the first that fits counts.
+        noted: Pattern of what the training program noted, in lower case -> value, or the type of what its group is; the
+            first that fits counts.
         named: Pattern of a lower-case file name -> value.
         default: Otherwise.
         why: Said with the default.
@@ -52,6 +53,7 @@ class ArchRule:
         unsaid: Options that neither this nor a shape tells.
         twins: Other architectures with the same tensors -> pattern of a lower-case file name that tells them.
         steps: Change the tensors, renamed, to what the architecture has.
+        told: What the steps have to be told and the architecture does not know, by the names of their fields.
         normalization: Instead of the layout's.
     """
 
@@ -63,7 +65,16 @@ class ArchRule:
     unsaid: tuple[Unsaid, ...] = ()
     twins: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    told: tuple[Unsaid, ...] = ()
     normalization: str = ""
+
+    def steps_with(self, told: Mapping[str, Any]) -> tuple[Step, ...]:
+        """The steps, once they are told.
+
+        Raises:
+            InputError: A value is none that a step takes.
+        """
+        return tuple(_told(step, told) for step in self.steps)
 
     def fits(self, tensors: Mapping[str, StoredTensor]) -> bool:
         """Whether canonically named tensors can be this architecture's."""
@@ -190,3 +201,9 @@ def archs_of(layouts: Iterable[Layout]) -> list[str]:
     """Every architecture of these rows, once."""
     rules = (rule for layout in layouts for rule in layout.archs)
     return list(dict.fromkeys(name for rule in rules for name in (rule.arch, *rule.twins)))
+
+
+def _told(step: Any, told: Mapping[str, Any]) -> Step:
+    """``step`` with those of the values that it has fields for."""
+    named = {field.name: told[field.name] for field in fields(step) if field.name in told}
+    return replace(step, **named)  # type: ignore[no-any-return]  # steps are dataclasses

@@ -13,12 +13,13 @@ from fcnrt.checkpoints.layout import Layout, lacking
 from fcnrt.checkpoints.rows_caffe import CAFFE_LAYOUTS
 from fcnrt.checkpoints.rows_refused import REFUSED
 from fcnrt.checkpoints.rows_resnet import RESNET_LAYOUTS
+from fcnrt.checkpoints.rows_stretched import STRETCHED_LAYOUTS
 from fcnrt.checkpoints.rows_vgg import VGG_LAYOUTS
 from fcnrt.checkpoints.stored import StoredTensor
 from fcnrt.checkpoints.wording import counted, few
 from fcnrt.errors import CheckpointError
 
-LAYOUTS: tuple[Layout, ...] = (*REFUSED, *CAFFE_LAYOUTS, *VGG_LAYOUTS, *RESNET_LAYOUTS)
+LAYOUTS: tuple[Layout, ...] = (*REFUSED, *CAFFE_LAYOUTS, *VGG_LAYOUTS, *RESNET_LAYOUTS, *STRETCHED_LAYOUTS)
 """In the order in which they are tried."""
 
 PREFIXES: tuple[str, ...] = (
@@ -81,7 +82,8 @@ def _split(tensors: Mapping[str, StoredTensor]) -> tuple[str, list[str]]:
 
 
 def _unknown(tensors: Mapping[str, StoredTensor]) -> str:
-    known = (*VGG_LAYOUTS, *RESNET_LAYOUTS, *CAFFE_LAYOUTS)  # of rows equally near, the first is the likeliest
+    # Of rows equally near, the first is the likeliest.
+    known = (*VGG_LAYOUTS, *RESNET_LAYOUTS, *STRETCHED_LAYOUTS, *CAFFE_LAYOUTS)
     absent = [(layout, lacking(layout.signature, tensors)) for layout in known]
     nearest, missing = min(absent, key=lambda pair: (len(pair[1]) / len(pair[0].signature), len(pair[1])))
     hint = ""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fcnrt.checkpoints.layout import ArchRule, Layout
-from fcnrt.checkpoints.rewriting import Shapes
+from fcnrt.checkpoints.layout import ArchRule, Layout, Unsaid
+from fcnrt.checkpoints.rewriting import Shapes, Step
 from fcnrt.checkpoints.saying import (
     ARGUMENT,
     DEFAULT,
     FILE_NAME,
     METADATA,
+    REGISTRY,
     SHAPES,
     Said,
     known_arch,
@@ -43,6 +44,10 @@ class Recognition:
         self.layout, self.rule, self.shapes, self.said = layout, rule, shapes, said
         self.sources: dict[str, str] = {}
         self.notes: list[str] = []
+        self.told: dict[str, Any] = {}
+        """What the rule's steps have to be told, once ``spec`` has found it out."""
+        self.steps: tuple[Step, ...] = ()
+        """The rule's, told."""
 
     def spec(self) -> ModelSpec:
         """The spec of tensors whose shapes are all right.
@@ -82,6 +87,9 @@ class Recognition:
         if not rule.twins:
             self.sources["arch"] = SHAPES
             return rule.arch
+        registered = known_arch(self.said.registry.arch)
+        if registered is not None:
+            return self._possible(registered, possible, f"the registry says {registered!r}", REGISTRY)
         named = self.said.search({}, {pattern: twin for twin, pattern in rule.twins.items()})
         if named is not None:
             self.sources["arch"] = FILE_NAME
@@ -120,20 +128,29 @@ class Recognition:
         options: dict[str, Any] = dict(self.rule.options)
         options |= {option: self._count(keys) for option, keys in self.rule.counts.items()}
         self.sources |= dict.fromkeys(options, SHAPES)
-        asked = self.said.overrides.options
+        asked = dict(self.said.overrides.options)
+        told = {unsaid.option: asked.pop(unsaid.option, None) for unsaid in self.rule.told}
         check_options(arch, asked)
-        for unsaid in self.rule.unsaid:
-            if unsaid.option in asked:
-                continue
-            found = self.said.search(unsaid.noted, unsaid.named)
-            options[unsaid.option], self.sources[unsaid.option] = found or (unsaid.default, DEFAULT)
-            if found is None:
-                self.notes.append(
-                    f"{unsaid.option} {unsaid.default!r} is assumed; pass options={{{unsaid.option!r}: ...}} if it is "
-                    f"another: {unsaid.why}"
-                )
+        options |= {unsaid.option: self._unsaid(unsaid) for unsaid in self.rule.unsaid if unsaid.option not in asked}
+        for unsaid in self.rule.told:
+            if told[unsaid.option] is None:
+                told[unsaid.option] = self._unsaid(unsaid)
+            else:
+                self.sources[unsaid.option] = ARGUMENT
+        self.told, self.steps = told, self.rule.steps_with(told)
         self.sources |= dict.fromkeys(asked, ARGUMENT)
-        return options | dict(asked)
+        return options | asked
+
+    def _unsaid(self, unsaid: Unsaid) -> Any:
+        """An option that the caller does not say."""
+        found = self.said.search(unsaid.noted, unsaid.named, self.said.registry.options.get(unsaid.option))
+        value, self.sources[unsaid.option] = found or (unsaid.default, DEFAULT)
+        if found is None:
+            self.notes.append(
+                f"{unsaid.option} {unsaid.default!r} is assumed; pass options={{{unsaid.option!r}: ...}} if it is "
+                f"another: {unsaid.why}"
+            )
+        return value
 
     def _count(self, keys: Sequence[str]) -> int:
         """The number of classes that all of these layers have."""
@@ -163,6 +180,10 @@ class Recognition:
         if noted is not None and len(noted) == num_classes:
             self.sources["classes"] = METADATA
             return noted
+        registered = self.said.registry.classes
+        if registered is not None and len(registered) == num_classes:
+            self.sources["classes"] = REGISTRY
+            return tuple(registered)
         self.sources["classes"] = DEFAULT
         return self._class_names(num_classes)
 
@@ -183,7 +204,7 @@ class Recognition:
         if argument is not None:
             self.sources["normalization"] = ARGUMENT
             return get_normalization(argument)
-        found = self.said.search(patterns, patterns)
+        found = self.said.search(patterns, patterns, self.said.registry.normalization)
         if found is not None:
             self.sources["normalization"] = found[1]
             return get_normalization(found[0])

@@ -6,6 +6,7 @@ read. Arithmetic is in float64.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from fcnrt.checkpoints.chains import NORMALIZED
 from fcnrt.checkpoints.wording import quote
-from fcnrt.errors import CheckpointError
+from fcnrt.errors import CheckpointError, InputError
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
@@ -34,7 +35,11 @@ class Step(Protocol):
         """
 
     def weights(self, state: dict[str, Tensor]) -> None:
-        """What it does to tensors that have these shapes."""
+        """What it does to tensors that have these shapes.
+
+        Raises:
+            CheckpointError: It cannot be done with their values.
+        """
 
 
 def shapes_after(shapes: Shapes, steps: Iterable[Step]) -> dict[str, tuple[int, ...]]:
@@ -105,6 +110,38 @@ class AbsorbScale:
 
 
 @dataclass(frozen=True)
+class AbsorbBias:
+    """The bias, if there is one, of the transposed convolution ``layer`` into that of ``skip``, added to what it gives.
+
+    It is the same at every position, so it may as well come with the skip's scores. Without a skip it must be zero,
+    as it starts: nothing behind the last layer has a bias.
+    """
+
+    layer: str
+    skip: str = ""
+
+    def shapes(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        if f"{self.layer}.bias" in shapes:
+            weight = _take(shapes, f"{self.layer}.weight", remove=False)
+            _expect(f"{self.layer}.bias", _take(shapes, f"{self.layer}.bias"), weight[1:2])
+            if self.skip:
+                _expect(f"{self.skip}.bias", _take(shapes, f"{self.skip}.bias", remove=False), weight[1:2])
+
+    def weights(self, state: dict[str, Tensor]) -> None:
+        bias = state.pop(f"{self.layer}.bias", None)
+        if bias is None:
+            return
+        if self.skip:
+            key = f"{self.skip}.bias"
+            state[key] = (state[key].double() + bias.double()).float()
+        elif bias.any():
+            raise CheckpointError(
+                f"the bias of its last transposed convolution, {quote(self.layer)}, was trained away from zero; "
+                "expected none there, as in wkentaro/fcn since June 2017. Set it to zero and train on without it"
+            )
+
+
+@dataclass(frozen=True)
 class ExpandGroups:
     """A transposed convolution ``layer`` of one group per class, ``[C,1,k,k]``, as a dense one with zeros."""
 
@@ -122,6 +159,49 @@ class ExpandGroups:
         dense = torch.zeros(classes, classes, rows, columns)
         dense[range(classes), range(classes)] = grouped[:, 0]
         state[key] = dense
+
+
+@dataclass(frozen=True)
+class Binarize:
+    """The one score of a binary head, "yes where its sigmoid is above ``threshold``", as two of which the larger wins.
+
+    Class 1 keeps the score. Class 0 gets the score at which the sigmoid is the threshold, everywhere: a row of zeros,
+    with that as its bias. Interpolation leaves a constant as it is, so the labels are the program's own.
+
+    Args:
+        layers: 1x1 convolutions, of which a file may lack some.
+        threshold: A probability.
+
+    Raises:
+        InputError: The threshold is no probability that can be exceeded and fallen short of.
+    """
+
+    layers: tuple[str, ...]
+    threshold: float
+
+    def __post_init__(self) -> None:
+        threshold = self.threshold
+        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold < 1:
+            raise InputError(
+                f"option threshold is {threshold!r}; expected a probability above 0 and below 1, such as 0.3"
+            )
+
+    def shapes(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        for layer in self._found(shapes):
+            weight = _take(shapes, f"{layer}.weight", remove=False)
+            _expect(f"{layer}.weight", weight[:1], (1,))
+            _expect(f"{layer}.bias", _take(shapes, f"{layer}.bias"), (1,))
+            shapes |= {f"{layer}.weight": (2, *weight[1:]), f"{layer}.bias": (2,)}
+
+    def weights(self, state: dict[str, Tensor]) -> None:
+        log_odds = math.log(self.threshold / (1 - self.threshold))
+        for layer in self._found(state):
+            weight, bias = state[f"{layer}.weight"], state[f"{layer}.bias"]
+            state[f"{layer}.weight"] = torch.cat((torch.zeros_like(weight), weight))
+            state[f"{layer}.bias"] = torch.cat((bias.new_tensor([log_odds]), bias))
+
+    def _found(self, keys: Iterable[str]) -> list[str]:
+        return [layer for layer in self.layers if f"{layer}.weight" in keys]
 
 
 def _normalized(keys: Iterable[str]) -> list[str]:

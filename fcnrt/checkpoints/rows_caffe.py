@@ -59,7 +59,7 @@ EARLY_FUSION = Layout(
     archs=(ArchRule("nyud-fcn32s-color-d"),),
     class_keys=CLASS_KEYS,
     width_keys={"conv1_1_bgrd.weight": 64, "fc6.weight": 4096},
-    normalization="nyud",
+    normalization="nyud-color-d",
     class_names=_CLASS_NAMES,
 )
 
@@ -70,7 +70,7 @@ LATE_FUSION = Layout(
     archs=(ArchRule("nyud-fcn32s-color-hha"),),
     class_keys=("score_frcolor.weight", "score_frhha.weight", "upscore.weight"),
     width_keys={"conv1_1color.weight": 64, "fc6color.weight": 4096},
-    normalization="nyud",
+    normalization="nyud-color-hha",
     class_names=_CLASS_NAMES,
 )
 

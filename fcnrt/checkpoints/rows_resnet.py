@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fcnrt.checkpoints.layout import ArchRule, Layout, Shape, Unsaid
+from fcnrt.checkpoints.rewriting import Binarize
 
 _BLOCKS: Mapping[int, tuple[int, bool]] = {18: (2, False), 34: (6, False), 50: (6, True), 101: (23, True)}
 """Depth -> blocks of layer3, and whether they are bottlenecks."""
@@ -78,8 +79,20 @@ _MMSEG_UNSAID = (
 )
 
 
-def _mmseg(depth: int, aux: bool, deep_stem: bool) -> ArchRule:
+_SCORES = "decode_head.conv_seg", "auxiliary_head.conv_seg"
+_THRESHOLD = Unsaid(
+    "threshold",
+    0.3,
+    noted={r"\bthreshold\W+(0?\.\d{0,6}[1-9]\d{0,6})\b": float},
+    why="that is mmseg's own for heads with out_channels=1",
+)
+
+
+def _mmseg(depth: int, aux: bool, deep_stem: bool, binary: bool) -> ArchRule:
+    """``binary``: two classes by one score (``mmseg/models/segmentors/base.py``: ``postprocess_result``)."""
     has, lacks = _trunk(depth)
+    if binary:
+        has = {**has, f"{_SCORES[0]}.weight": (1, None, 1, 1)}
     stem, other = ("backbone.stem.0.weight", "backbone.conv1.weight")[:: 1 if deep_stem else -1]
     key = "auxiliary_head.conv_seg.weight"
     return ArchRule(
@@ -88,6 +101,8 @@ def _mmseg(depth: int, aux: bool, deep_stem: bool) -> ArchRule:
         (*lacks, other, *(() if aux else (key,))),
         options={"aux": aux, "deep_stem": deep_stem},
         unsaid=_MMSEG_UNSAID,
+        steps=(Binarize(_SCORES, _THRESHOLD.default),) if binary else (),
+        told=(_THRESHOLD,) if binary else (),
     )
 
 
@@ -101,29 +116,72 @@ MMSEG = Layout(
         "backbone.layer4.0.conv1.weight": 4,
     },
     archs=tuple(
-        _mmseg(depth, aux, deep_stem) for depth in _BLOCKS for aux in (True, False) for deep_stem in (True, False)
+        _mmseg(depth, aux, deep_stem, binary)
+        for binary in (True, False)
+        for depth in _BLOCKS
+        for aux in (True, False)
+        for deep_stem in (True, False)
     ),
     class_keys=("decode_head.conv_seg.weight", "auxiliary_head.conv_seg.weight"),
     width_keys={"backbone.conv1.weight": 64, "backbone.stem.6.weight": 64, "backbone.layer4.0.conv1.weight": 512},
     normalization="mmseg",
 )
 
-# warmspringwinds/pytorch-segmentation-detection pytorch_segmentation_detection/models/resnet_dilated.py; depth and
-# stride are in the names.
-WARMSPRINGWINDS = tuple(
-    Layout(
+_FORK: Mapping[tuple[int, int], ArchRule] = {
+    (18, 8): ArchRule(
+        "warmspringwinds-fcn-resnet18",
+        options={"output_stride": 8},
+        twins={"warmspringwinds-fcn-resnet9": r"resnet[-_]?9(?!\d)"},
+    ),
+    (50, 8): ArchRule(
+        "warmspringwinds-fcn-resnet50",
+        unsaid=(
+            Unsaid(
+                "output_stride",
+                8,
+                named={r"resnet[-_]?50[-_]?16s": 16, r"resnet[-_]?50[-_]?8s": 8},
+                why="the program keeps its Resnet50_16s under the name resnet50_8s too",
+            ),
+        ),
+    ),
+}
+"""Depth and stride of a trunk's name -> what it can mean, where that is more than it says."""
+
+
+def _fork(depth: int, stride: int, signature: tuple[str, ...], rule: ArchRule, class_keys: tuple[str, ...]) -> Layout:
+    name = f"resnet{depth}_{stride}s"
+    return Layout(
         name="warmspringwinds",
-        signature={f"resnet{depth}_{stride}s.conv1.weight": 4, f"resnet{depth}_{stride}s.fc.weight": 4},
-        archs=(ArchRule(f"warmspringwinds-fcn-resnet{depth}", options={"output_stride": stride}),),
-        class_keys=(f"resnet{depth}_{stride}s.fc.weight",),
-        width_keys={
-            f"resnet{depth}_{stride}s.conv1.weight": 64,
-            f"resnet{depth}_{stride}s.layer4.0.conv1.weight": 512,
-        },
+        signature={f"{name}.conv1.weight": 4, **dict.fromkeys(signature, 4)},
+        archs=(rule,),
+        renames=((rf"{name}\.fc\.(\w+)", r"fc.\1"), (rf"{name}\.(.+)", r"backbone.\1")),
+        class_keys=class_keys,
+        width_keys={"backbone.conv1.weight": 64, "backbone.layer4.0.conv1.weight": 512},
         normalization="imagenet",
     )
-    for depth in _BLOCKS
-    for stride in (8, 16, 32)
+
+
+# warmspringwinds/pytorch-segmentation-detection pytorch_segmentation_detection/models/resnet_dilated.py, with depth and
+# stride in the names; and resnet_fcn.py beside it.
+WARMSPRINGWINDS = (
+    *(
+        _fork(
+            depth,
+            stride,
+            (f"resnet{depth}_{stride}s.fc.weight",),
+            _FORK.get(
+                (depth, stride), ArchRule(f"warmspringwinds-fcn-resnet{depth}", options={"output_stride": stride})
+            ),
+            ("fc.weight",),
+        )
+        for depth in _BLOCKS
+        for stride in (8, 16, 32)
+    ),
+    *(
+        _fork(depth, 32, scores, ArchRule(f"warmspringwinds-fcn8s-resnet{depth}"), scores)
+        for depth in (18, 34, 50)
+        for scores in [("score_32s.weight", "score_16s.weight", "score_8s.weight")]
+    ),
 )
 
 RESNET_LAYOUTS: tuple[Layout, ...] = (TORCHVISION, MMSEG, *WARMSPRINGWINDS)

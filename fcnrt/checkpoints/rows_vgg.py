@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fcnrt.checkpoints.chains import Chain
 from fcnrt.checkpoints.layout import ArchRule, Layout, Unsaid
-from fcnrt.checkpoints.rewriting import FoldBatchnorm, Step
+from fcnrt.checkpoints.rewriting import AbsorbBias, FoldBatchnorm, Step
 
 TRUNK: tuple[str, ...] = tuple(
     f"conv{block}_{index}" for block, depth in enumerate((2, 2, 3, 3, 3), start=1) for index in range(1, depth + 1)
@@ -81,11 +81,22 @@ EARLY_PYTORCH_FCN = tuple(
     )
 )
 
-# wkentaro/fcn fcn/models, saved by chainer.serializers.save_npz.
+_BIASES: Mapping[str, tuple[Step, ...]] = {
+    "fcn32s": (AbsorbBias("upscore"),),
+    "fcn16s": (AbsorbBias("upscore2", "score_pool4"), AbsorbBias("upscore16")),
+    "fcn8s": (
+        AbsorbBias("upscore2", "score_pool4"),
+        AbsorbBias("upscore_pool4", "score_pool3"),
+        AbsorbBias("upscore8"),
+    ),
+}
+
+# wkentaro/fcn fcn/models, saved by chainer.serializers.save_npz. Before June 2017 its deconvolutions had biases.
 CHAINER = replace(
     PYTORCH_FCN,
     name="chainer fcn",
     signature={"fc6/W": 4, "score_fr/W": 4},
+    archs=tuple(replace(rule, steps=_BIASES[rule.arch]) for rule in PYTORCH_FCN.archs),
     renames=((r"(\w+)/W", r"\1.weight"), (r"(\w+)/b", r"\1.bias")),
 )
 

@@ -12,10 +12,11 @@ from fcnrt.errors import InputError
 from fcnrt.models import ARCHITECTURES
 from fcnrt.preprocessing import Normalization, get_normalization
 
-ARGUMENT, METADATA, SHAPES, FILE_NAME, DEFAULT = (
+ARGUMENT, METADATA, SHAPES, REGISTRY, FILE_NAME, DEFAULT = (
     "argument",
     "file metadata",
     "tensor shapes",
+    "registry",
     "file name",
     "default",
 )
@@ -24,7 +25,11 @@ ARGUMENT, METADATA, SHAPES, FILE_NAME, DEFAULT = (
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the caller says; it goes before everything that the file says."""
+    """What is said of a network outside its file.
+
+    The caller's goes before everything that the file says; that of the registry of published files goes behind that,
+    and before the file's name.
+    """
 
     arch: str | None = None
     normalization: str | Normalization | None = None
@@ -40,18 +45,29 @@ class Said:
         overrides: By the caller.
         noted: By the training program, inside the file.
         file_name: In lower case.
+        registry: By the registry of published files, of this one.
     """
 
     overrides: Overrides
     noted: Notes
     file_name: str
+    registry: Overrides = Overrides()
 
-    def search(self, noted: Mapping[str, Any], named: Mapping[str, Any]) -> tuple[Any, str] | None:
-        """What the first pattern that fits the program's notes, or else the file's name, stands for; and its source."""
+    def search(
+        self, noted: Mapping[str, Any], named: Mapping[str, Any], registered: Any = None
+    ) -> tuple[Any, str] | None:
+        """What the first pattern that fits the program's notes stands for; else what is ``registered``; else what the
+        first that fits the file's name does. And which of them it was.
+
+        A pattern stands for a value, or for what its group is as a number of a type.
+        """
         for patterns, text, source in ((noted, self.noted.text, METADATA), (named, self.file_name, FILE_NAME)):
+            if source == FILE_NAME and registered is not None:
+                return registered, REGISTRY
             for pattern, value in patterns.items():
-                if re.search(pattern, text):
-                    return value, source
+                match = re.search(pattern, text)
+                if match:
+                    return (value(match[1]) if isinstance(value, type) else value), source
         return None
 
 

@@ -86,6 +86,13 @@ class MMSegFCN(ResNetHeadFCN):
     The head is ``decode_head``: two convolutions with ``concat_input``. Logits are those of mode ``whole`` for an
     image that is not padded. Parameter names are mmseg's.
 
+    *Binary heads* (``out_channels=1``) have one score, and say "class 1" where its sigmoid is above ``threshold``, 0.3
+    unless the configuration says another. A file of such a head is read as two classes: class 1's logit is that
+    score, and class 0's is ``log(threshold / (1 - threshold))`` at every pixel, so the larger of the two is mmseg's
+    label. Their softmax is not mmseg's probability but for a threshold of 0.5: it is 0.5 at the threshold.
+    ``fcnrt.load(path, options={"threshold": 0.5})`` says another; the net itself does not know the threshold, its
+    weights do.
+
     Args:
         num_classes: classes of the head's ``conv_seg``.
         width: multiplies every channel count but ``num_classes``; 1.0 is the original.

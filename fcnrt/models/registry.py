@@ -1,7 +1,8 @@
 """The nets by name, and what can be said about one beyond its name and its classes.
 
 A name without a publisher is the paper's net or its authors'; ``mmseg-``, ``ptsemseg-``, ``zijundeng-``,
-``tramac-``, ``pochih-`` and ``warmspringwinds-`` are those of other programs, whose decoders differ.
+``tramac-``, ``pochih-``, ``warmspringwinds-``, ``andrewssobral-`` and ``ai502-`` are those of other programs, whose
+decoders differ.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from fcnrt.errors import InputError
 from fcnrt.models.alexnet_fcn import PADDING, AlexNetFCN, CaffeNetFCN
+from fcnrt.models.andrewssobral_fcn import AndrewssobralFCN8s, AndrewssobralFCN16s
 from fcnrt.models.fcn import FCN
 from fcnrt.models.googlenet_fcn import GoogLeNetFCN
 from fcnrt.models.mmseg_fcn import MMSegFCN
@@ -29,11 +31,12 @@ from fcnrt.models.resnet_fcn import (
     FCN16sResNet,
     FCN32sResNet,
     TorchvisionFCN,
-    WarmspringwindsFCN,
 )
 from fcnrt.models.siftflow_fcn import SiftFlowFCN8s, SiftFlowFCN16s, SiftFlowFCN32s
+from fcnrt.models.stretched_fcn import AndrewssobralFCN32s, CourseAlexNetFCN, CourseGoogLeNetFCN, CourseVGG16FCN
 from fcnrt.models.tramac_fcn import TramacFCN8s, TramacFCN16s, TramacFCN32s
 from fcnrt.models.vgg_fcn import FCN8s, FCN8sAtOnce, FCN16s, FCN32s
+from fcnrt.models.warmspringwinds_fcn import WarmspringwindsFCN, WarmspringwindsFCN8s, WarmspringwindsResNet9FCN
 from fcnrt.models.zijundeng_fcn import ZijundengFCN16s
 
 WIDTH: Mapping[str, Any] = {"width": 1.0}
@@ -72,8 +75,10 @@ _MMSEG: Mapping[str, Any] = {
     "align_corners": False,
     "aux": False,
 }
+_DILATED: Mapping[str, Any] = {"output_stride": 8}
 _SIFT_FLOW: Mapping[str, Any] = {**WIDTH, "geometric_classes": 3}
-_PTSEMSEG: Mapping[str, Any] = {**WIDTH, "rule": "align_corners"}
+_STRETCHED: Mapping[str, Any] = {**WIDTH, "rule": "align_corners"}
+_CUT: Mapping[str, Any] = {**_STRETCHED, "pooled": False}
 _POCHIH: Mapping[str, Any] = {**WIDTH, "trunk": "vgg16"}
 
 ARCHITECTURES: Mapping[str, Architecture] = {
@@ -94,10 +99,15 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     **_by_depth("fcn16s-resnet", FCN16sResNet),
     **_by_depth("fcn8s-resnet", FCN8sResNet),
     **_by_depth("mmseg-fcn-resnet", MMSegFCN, **_MMSEG),
-    **_by_depth("warmspringwinds-fcn-resnet", WarmspringwindsFCN, output_stride=8),
-    "ptsemseg-fcn32s": Architecture(PtsemsegFCN32s, _PTSEMSEG),
-    "ptsemseg-fcn16s": Architecture(PtsemsegFCN16s, _PTSEMSEG),
-    "ptsemseg-fcn8s": Architecture(PtsemsegFCN8s, _PTSEMSEG),
+    **_by_depth("warmspringwinds-fcn-resnet", WarmspringwindsFCN, **_DILATED),
+    "warmspringwinds-fcn-resnet9": Architecture(WarmspringwindsResNet9FCN, {**WIDTH, **_DILATED}),
+    **{
+        f"warmspringwinds-fcn8s-resnet{depth}": Architecture(WarmspringwindsFCN8s, fixed={"depth": depth})
+        for depth in (18, 34, 50)
+    },
+    "ptsemseg-fcn32s": Architecture(PtsemsegFCN32s, _STRETCHED),
+    "ptsemseg-fcn16s": Architecture(PtsemsegFCN16s, _STRETCHED),
+    "ptsemseg-fcn8s": Architecture(PtsemsegFCN8s, _STRETCHED),
     "zijundeng-fcn16s": Architecture(ZijundengFCN16s, PADDED),
     "tramac-fcn32s": Architecture(TramacFCN32s),
     "tramac-fcn16s": Architecture(TramacFCN16s),
@@ -106,6 +116,12 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "pochih-fcn16s": Architecture(PochihFCN16s, _POCHIH),
     "pochih-fcn8s": Architecture(PochihFCN8s, _POCHIH),
     "pochih-fcns": Architecture(PochihFCNs, _POCHIH),
+    "andrewssobral-fcn32s": Architecture(AndrewssobralFCN32s, _STRETCHED),
+    "andrewssobral-fcn16s": Architecture(AndrewssobralFCN16s, _CUT),
+    "andrewssobral-fcn8s": Architecture(AndrewssobralFCN8s, _CUT),
+    "ai502-fcn-vgg16": Architecture(CourseVGG16FCN),
+    "ai502-fcn-alexnet": Architecture(CourseAlexNetFCN),
+    "ai502-fcn-googlenet": Architecture(CourseGoogLeNetFCN),
 }
 """By the names that ``fcnrt.load(arch=...)`` and ``model.spec.arch`` know."""
 

@@ -1,4 +1,4 @@
-"""FCNs on residual trunks: torchvision's, plain ones with the paper's skips, and warmspringwinds'."""
+"""FCNs on residual trunks: torchvision's, and plain ones with the paper's skips."""
 
 from __future__ import annotations
 
@@ -225,52 +225,3 @@ class FCN8sResNet(SkipResNetFCN):
     """FCN-16s with the stride-8 skip from ``layer2``."""
 
     DECODER = Decoder(_SCORE_FR, (_STAGE_16S, _STAGE_8S), Deconvolution("upscore8", 15, 8), crop=31)
-
-
-class WarmspringwindsFCN(FCN):
-    """``Resnet18_8s`` and its like, of warmspringwinds/pytorch-segmentation-detection ``models/resnet_dilated.py``.
-
-    The trunk is that of its fork of torchvision, in which a dilated stage dilates all of its 3x3 convolutions; its
-    ``fc`` is a 1x1 convolution; the scores are interpolated with aligned corners (``upsample_bilinear``). Parameter
-    names are the original's, with depth and stride in them: ``resnet18_8s.conv1.weight``, ``resnet18_8s.fc.weight``.
-
-    Args:
-        num_classes: classes, background included.
-        width: multiplies every channel count of the trunk; 1.0 is the original.
-        depth: of the trunk: 18, 34, 50 or 101.
-        output_stride: 8, 16 or 32.
-
-    Raises:
-        InputError: no such depth or output stride.
-    """
-
-    def __init__(self, num_classes: int = 21, *, width: float = 1.0, depth: int = 18, output_stride: int = 8) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.width = width
-        self._trunk = f"resnet{depth}_{output_stride}s"
-        self.heads = {
-            "out": Decoder((Score("layer4", f"{self._trunk}.fc"),), (), Resize("align_corners")),
-        }
-        self.head_classes = {"out": num_classes}
-        trunk = ResNet(depth, width=width, output_stride=output_stride, uniform_dilation=True)
-        trunk.fc = nn.Conv2d(trunk.channels["layer4"], num_classes, 1)
-        self.add_module(self._trunk, trunk)
-
-    def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Image ``[N,3,H,W]`` to ``layer4``."""
-        maps: dict[str, Tensor] = self._resnet()(x, ("layer4",))
-        return maps
-
-    def normalized_pairs(self) -> tuple[tuple[str, str], ...]:
-        """Every convolution and the batch normalization behind it, by name."""
-        return prefixed(self._trunk, self._resnet().normalized_pairs())
-
-    def peak_elements(self, height: int, width: int) -> int:
-        """Those of the trunk."""
-        return self._resnet().peak_elements(height, width)
-
-    def _resnet(self) -> ResNet:
-        trunk = self.get_submodule(self._trunk)
-        assert isinstance(trunk, ResNet)
-        return trunk

@@ -25,6 +25,8 @@ def test_rows_refer_to_what_exists(layout: Layout) -> None:
         known = ARCHITECTURES[rule.arch].options
         assert {*rule.options, *rule.counts, *(unsaid.option for unsaid in rule.unsaid)} <= known.keys()
         assert rule.normalization in {"", *PRESETS}
+        for told in rule.told:
+            assert told.why and rule.steps_with({told.option: 0.5}) != rule.steps
         for unsaid in rule.unsaid:
             values = (unsaid.default, *unsaid.noted.values(), *unsaid.named.values())
             assert {type(value) for value in values} == {type(known[unsaid.option])}

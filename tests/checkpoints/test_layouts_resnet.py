@@ -187,15 +187,62 @@ def test_mmseg_message_hub(weights: Weights, tmp_path: Path, monkeypatch: pytest
     assert_same(read_checkpoint(tmp_path / "fcn_r18-d8_512x512.pth").state_dict, state)
 
 
-@pytest.mark.parametrize(("depth", "stride"), [(18, 8), (18, 32), (34, 8), (50, 16), (101, 8)])
+def forked(state: StateDict, trunk: str) -> StateDict:
+    """As warmspringwinds names a net whose trunk is the attribute ``trunk``."""
+    return {
+        key.replace("backbone.", f"{trunk}.") if key.startswith("backbone.") else f"{trunk}.{key}": tensor
+        for key, tensor in state.items()
+    }
+
+
+@pytest.mark.parametrize(("depth", "stride"), [(18, 32), (34, 8), (34, 16), (101, 8)])
 def test_warmspringwinds(weights: Weights, tmp_path: Path, depth: int, stride: int) -> None:
-    state = weights(f"warmspringwinds-fcn-resnet{depth}", width=1 / 16, output_stride=stride)
-    assert {f"resnet{depth}_{stride}s.conv1.weight", f"resnet{depth}_{stride}s.fc.bias"} < state.keys()
-    checkpoint = read(state, tmp_path / "best.pth")
+    state = weights(f"warmspringwinds-fcn-resnet{depth}", width=1 / 16)
+    checkpoint = read(forked(state, f"resnet{depth}_{stride}s"), tmp_path / "best.pth")
     assert_same(checkpoint.state_dict, state)
     assert checkpoint.spec.arch == f"warmspringwinds-fcn-resnet{depth}"
     assert checkpoint.spec.options == {"width": 1 / 16, "output_stride": stride}
     assert checkpoint.spec.sources["output_stride"] == "tensor shapes"
+    assert not checkpoint.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "stride", "source"),
+    [
+        ("best.pth", {}, 8, "default"),
+        ("resnet_50_8s_best.pth", {}, 8, "file name"),
+        ("resnet_50_16s_best.pth", {}, 16, "file name"),
+        ("resnet_50_16s_best.pth", {"output_stride": 8}, 8, "argument"),
+        ("best.pth", {"output_stride": 16}, 16, "argument"),
+    ],
+)
+def test_a_stride_that_the_trunks_name_does_not_say(
+    weights: Weights, tmp_path: Path, name: str, said: dict[str, int], stride: int, source: str
+) -> None:
+    """``Resnet50_16s`` has its trunk under the name of ``Resnet50_8s``'s."""
+    state = forked(weights("warmspringwinds-fcn-resnet50", width=1 / 16), "resnet50_8s")
+    checkpoint = read(state, tmp_path / name, options=said)
+    assert checkpoint.spec.options["output_stride"] == stride
+    assert checkpoint.spec.sources["output_stride"] == source
+    assert bool(checkpoint.notes) == (source == "default")
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "arch", "source"),
+    [
+        ("best.pth", None, "warmspringwinds-fcn-resnet18", "default"),
+        ("resnet_9_8s.pth", None, "warmspringwinds-fcn-resnet9", "file name"),
+        ("best.pth", "warmspringwinds-fcn-resnet9", "warmspringwinds-fcn-resnet9", "argument"),
+        ("resnet_9_8s.pth", "warmspringwinds-fcn-resnet18", "warmspringwinds-fcn-resnet18", "argument"),
+    ],
+)
+def test_a_net_that_runs_half_of_its_weights(
+    weights: Weights, tmp_path: Path, name: str, said: str | None, arch: str, source: str
+) -> None:
+    state = forked(weights("warmspringwinds-fcn-resnet18", width=1 / 16), "resnet18_8s")
+    checkpoint = read(state, tmp_path / name, arch=said)
+    assert (checkpoint.spec.arch, checkpoint.spec.sources["arch"]) == (arch, source)
+    assert bool(checkpoint.notes) == (source != "argument")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""FCN-AlexNet against literal renderings of ``voc-fcn-alexnet/net.py`` and of torchvision's ``alexnet.py``."""
+"""FCN-AlexNet: the authors' geometry, on their trunk (see ``tests/publishers``) and on torchvision's."""
 
 from __future__ import annotations
 
@@ -10,48 +10,24 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import nn
 
 from fcnrt.errors import InputError
 from fcnrt.models.alexnet_fcn import AlexNetFCN, CaffeNetFCN, normalize_local_response
+from tests.publishers.classifiers import alexnet_features
 
 WIDTH = 1 / 24
 NETS = (CaffeNetFCN, AlexNetFCN)
 
 
-def literal_lrn(x: Tensor) -> Tensor:
-    squares = F.pad(x * x, (0, 0, 0, 0, 2, 2))
-    total = torch.stack([squares[:, shift : shift + x.shape[1]] for shift in range(5)]).sum(0)
-    return x / (1 + 1e-4 / 5 * total) ** 0.75
-
-
-def literal_caffenet(p: dict[str, Tensor], x: Tensor) -> Tensor:
-    def conv(name: str, x: Tensor, **kwargs: int) -> Tensor:
-        return F.relu(F.conv2d(x, p[f"{name}.weight"], p[f"{name}.bias"], **kwargs))
-
-    height, width = x.shape[-2:]
-    x = literal_lrn(F.max_pool2d(conv("conv1", x, stride=4, padding=100), 3, 2, ceil_mode=True))
-    x = literal_lrn(F.max_pool2d(conv("conv2", x, padding=2, groups=2), 3, 2, ceil_mode=True))
-    x = conv("conv5", conv("conv4", conv("conv3", x, padding=1), padding=1, groups=2), padding=1, groups=2)
-    x = conv("fc7", conv("fc6", F.max_pool2d(x, 3, 2, ceil_mode=True)))
-    x = F.conv2d(x, p["score_fr.weight"], p["score_fr.bias"])
-    x = F.conv_transpose2d(x, p["upscore.weight"], stride=32)
-    return x[:, :, 18 : 18 + height, 18 : 18 + width]
-
-
-def literal_torchvision(p: dict[str, Tensor], x: Tensor, padding: int, ceil_mode: bool) -> Tensor:
-    """``features`` of torchvision's AlexNet."""
-    for name, stride, border in (
-        ("conv1", 4, padding),
-        ("conv2", 1, 2),
-        ("conv3", 1, 1),
-        ("conv4", 1, 1),
-        ("conv5", 1, 1),
-    ):
-        x = F.relu(F.conv2d(x, p[f"{name}.weight"], p[f"{name}.bias"], stride, border))
-        if name in ("conv1", "conv2", "conv5"):
-            x = F.max_pool2d(x, 3, 2, ceil_mode=ceil_mode)
-    return x
+def torchvision_features(net: AlexNetFCN, *, padding: int, ceil_mode: bool) -> nn.Sequential:
+    """``alexnet().features`` with the weights of ``net``."""
+    convolutions = [layer for layer in net.children() if isinstance(layer, nn.Conv2d)][:5]
+    layers = alexnet_features([int(conv.out_channels) for conv in convolutions], padding=padding, ceil_mode=ceil_mode)
+    own = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    for layer, conv in zip(own, convolutions, strict=True):
+        layer.load_state_dict(conv.state_dict())
+    return nn.Sequential(*layers).requires_grad_(False)
 
 
 def caffe_crop(*layers: tuple[str, int, int, int]) -> Fraction:
@@ -67,22 +43,13 @@ def caffe_crop(*layers: tuple[str, int, int, int]) -> Fraction:
     return shift
 
 
-@pytest.mark.parametrize("size", [(1, 1), (37, 50), (101, 64)])
-def test_caffenet_is_the_authors(
-    size: tuple[int, int], randomized: Callable[[Any], Any], relative_error: Callable[..., float]
-) -> None:
-    net = randomized(CaffeNetFCN(5, width=WIDTH))
-    x = torch.randn(2, 3, *size)
-    assert relative_error(net(x), literal_caffenet(net.state_dict(), x)) < 1e-5
-
-
 def test_torchvision_trunk_with_the_authors_geometry(
     randomized: Callable[[Any], Any], relative_error: Callable[..., float]
 ) -> None:
     net = randomized(AlexNetFCN(5, width=WIDTH))
     p = net.state_dict()
     x = torch.randn(2, 3, 45, 70)
-    y = literal_torchvision(p, x, padding=100, ceil_mode=True)
+    y = torchvision_features(net, padding=100, ceil_mode=True)(x)
     y = F.relu(F.conv2d(F.relu(F.conv2d(y, p["fc6.weight"], p["fc6.bias"])), p["fc7.weight"], p["fc7.bias"]))
     y = F.conv_transpose2d(F.conv2d(y, p["score_fr.weight"], p["score_fr.bias"]), p["upscore.weight"], stride=32)
     assert relative_error(net(x), y[:, :, 18:63, 18:88]) < 1e-5
@@ -94,7 +61,7 @@ def test_with_its_own_padding_it_is_the_classifier(
     net = randomized(AlexNetFCN(7, width=WIDTH, padding=2))
     p = net.state_dict()
     x = torch.randn(2, 3, 224, 224)
-    y = literal_torchvision(p, x, padding=2, ceil_mode=False).flatten(1)
+    y = torchvision_features(net, padding=2, ceil_mode=False)(x).flatten(1)
     for name in ("fc6", "fc7"):
         y = F.relu(F.linear(y, p[f"{name}.weight"].flatten(1), p[f"{name}.bias"]))
     logits = F.linear(y, p["score_fr.weight"].flatten(1), p["score_fr.bias"])
@@ -193,6 +160,6 @@ def with_biases(weights: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, 
 
 def test_local_response_of_large_half_precision_activations() -> None:
     x = torch.full((1, 8, 1, 1), 1000.0, dtype=torch.float16)
-    expected = literal_lrn(x.double())
+    expected = F.local_response_norm(x.double(), 5, 1e-4, 0.75, 1.0)
     torch.testing.assert_close(normalize_local_response(x).double(), expected, rtol=1e-3, atol=0)
     assert normalize_local_response(x.double()).dtype == torch.float64

@@ -12,7 +12,8 @@ from fcnrt.errors import InputError
 from fcnrt.models.batchnorm import fold_batchnorm, prefixed
 from fcnrt.models.fcn import FCN
 from fcnrt.models.mmseg_fcn import MMSegFCN
-from fcnrt.models.resnet_fcn import FCN8sResNet, TorchvisionFCN, WarmspringwindsFCN
+from fcnrt.models.resnet_fcn import FCN8sResNet, TorchvisionFCN
+from fcnrt.models.warmspringwinds_fcn import WarmspringwindsFCN
 
 NETS: dict[str, Callable[[], FCN]] = {
     "torchvision": lambda: TorchvisionFCN(5, width=1 / 16, aux=True),

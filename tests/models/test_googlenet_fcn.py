@@ -1,4 +1,4 @@
-"""FCN-GoogLeNet against a literal rendering of torchvision's ``googlenet.py``."""
+"""FCN-GoogLeNet against a rendering of torchvision's ``googlenet.py``, and its own geometry."""
 
 from __future__ import annotations
 
@@ -11,36 +11,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from fcnrt.errors import InputError
 from fcnrt.models.batchnorm import fold_batchnorm
 from fcnrt.models.googlenet_fcn import GoogLeNetFCN
+from tests.publishers.classifiers import GoogLeNetTrunk
 
 WIDTH = 1 / 16
-
-
-def literal_inception5b(p: dict[str, Tensor], x: Tensor, padding: int) -> Tensor:
-    def basic(name: str, x: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
-        x = F.conv2d(x, p[f"{name}.conv.weight"], None, stride, padding)
-        mean, variance = p[f"{name}.bn.running_mean"], p[f"{name}.bn.running_var"]
-        x = F.batch_norm(x, mean, variance, p[f"{name}.bn.weight"], p[f"{name}.bn.bias"], eps=0.001)
-        return F.relu(x)
-
-    def inception(name: str, x: Tensor) -> Tensor:
-        branch1 = basic(f"{name}.branch1", x)
-        branch2 = basic(f"{name}.branch2.1", basic(f"{name}.branch2.0", x), padding=1)
-        branch3 = basic(f"{name}.branch3.1", basic(f"{name}.branch3.0", x), padding=1)
-        branch4 = basic(f"{name}.branch4.1", F.max_pool2d(x, 3, 1, 1, ceil_mode=True))
-        return torch.cat([branch1, branch2, branch3, branch4], 1)
-
-    x = F.max_pool2d(basic("conv1", x, stride=2, padding=padding), 3, 2, ceil_mode=True)
-    x = F.max_pool2d(basic("conv3", basic("conv2", x), padding=1), 3, 2, ceil_mode=True)
-    x = F.max_pool2d(inception("inception3b", inception("inception3a", x)), 3, 2, ceil_mode=True)
-    for letter in "abcde":
-        x = inception(f"inception4{letter}", x)
-    x = F.max_pool2d(x, 2, 2, ceil_mode=True)
-    return inception("inception5b", inception("inception5a", x))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +33,9 @@ def test_it_is_torchvisions_trunk(
     net = randomized(GoogLeNetFCN(5, width=WIDTH, padding=padding))
     p = net.state_dict()
     x = torch.randn(2, 3, *size)
-    y = F.conv2d(literal_inception5b(p, x, padding), p["score_fr.weight"], p["score_fr.bias"])
+    trunk = GoogLeNetTrunk(padding).eval().requires_grad_(False)
+    trunk.load_state_dict({name: p[name] for name in trunk.state_dict()})
+    y = F.conv2d(trunk(x), p["score_fr.weight"], p["score_fr.bias"])
     y = F.conv_transpose2d(y, p["upscore.weight"], stride=32)
     y = y[:, :, crop : crop + size[0], crop : crop + size[1]]
     assert relative_error(net(x), y) < 1e-5

@@ -1,10 +1,9 @@
-"""FCNs on residual trunks against literal renderings of their publishers' forward passes, and the fused engine."""
+"""FCNs on residual trunks: the fused engine, our own skip nets, layouts. ``tests/publishers`` has other logits."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -22,24 +21,10 @@ from fcnrt.models.resnet_fcn import (
     FCN32sResNet,
     SkipResNetFCN,
     TorchvisionFCN,
-    WarmspringwindsFCN,
 )
+from fcnrt.models.warmspringwinds_fcn import WarmspringwindsFCN, WarmspringwindsFCN8s, WarmspringwindsResNet9FCN
 
 SIZES = [(1, 1), (33, 47), (65, 129)]
-
-# Stride and dilations of the 3x3 convolutions of each block, layer1 to layer4, as the publishers' constructors arrive
-# at them: a bottleneck has one, a basic block two.
-RESNET50_8S = (
-    [(1, (1,))] * 3 + [(2, (1,))] + [(1, (1,))] * 3,
-    [(1, (1,))] + [(1, (2,))] * 5 + [(1, (2,))] + [(1, (4,))] * 2,
-)
-RESNET18_32S = ([(1, (1, 1))] * 2 + [(2, (1, 1)), (1, (1, 1))], [(2, (1, 1)), (1, (1, 1))] * 2)
-RESNET18_8S_UNIFORM = ([(1, (1, 1))] * 2 + [(2, (1, 1)), (1, (1, 1))], [(1, (2, 2))] * 2 + [(1, (4, 4))] * 2)
-RESNET18_16S_UNIFORM = (RESNET18_32S[0], [(2, (1, 1)), (1, (1, 1))] + [(1, (2, 2))] * 2)
-BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
-
-Weights = Mapping[str, Tensor]
-Geometry = tuple[list[Any], list[Any]]
 
 
 def randomize(net: FCN) -> FCN:
@@ -63,51 +48,6 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).abs().max() / expected.abs().max())
 
 
-def normalized(weights: Weights, conv: str, norm: str, x: Tensor, **options: Any) -> Tensor:
-    x = F.conv2d(x, weights[f"{conv}.weight"], **options)
-    shape = (1, -1, 1, 1)
-    x = (x - weights[f"{norm}.running_mean"].view(shape)) / (weights[f"{norm}.running_var"].view(shape) + 1e-5).sqrt()
-    return x * weights[f"{norm}.weight"].view(shape) + weights[f"{norm}.bias"].view(shape)
-
-
-def residual_trunk(weights: Weights, prefix: str, depth: int, geometry: Geometry, x: Tensor) -> list[Tensor]:
-    """``layer1`` … ``layer4``, as ``torchvision/models/resnet.py`` computes them."""
-    x = normalized(weights, f"{prefix}.conv1", f"{prefix}.bn1", x, stride=2, padding=3).relu()
-    x = F.max_pool2d(x, 3, 2, 1)
-    strides_and_dilations = iter([*geometry[0], *geometry[1]])
-    maps = []
-    for layer, blocks in enumerate(BLOCKS[depth], start=1):
-        for index in range(blocks):
-            stride, dilations = next(strides_and_dilations)
-            at = f"{prefix}.layer{layer}.{index}"
-            identity = x
-            if f"{at}.downsample.0.weight" in weights:
-                identity = normalized(weights, f"{at}.downsample.0", f"{at}.downsample.1", x, stride=stride)
-            if depth == 50:
-                (dilation,) = dilations
-                x = normalized(weights, f"{at}.conv1", f"{at}.bn1", x).relu()
-                x = normalized(
-                    weights, f"{at}.conv2", f"{at}.bn2", x, stride=stride, padding=dilation, dilation=dilation
-                ).relu()
-                x = normalized(weights, f"{at}.conv3", f"{at}.bn3", x)
-            else:
-                first, second = dilations
-                x = normalized(
-                    weights, f"{at}.conv1", f"{at}.bn1", x, stride=stride, padding=first, dilation=first
-                ).relu()
-                x = normalized(weights, f"{at}.conv2", f"{at}.bn2", x, padding=second, dilation=second)
-            x = (x + identity).relu()
-        maps.append(x)
-    assert next(strides_and_dilations, None) is None
-    return maps
-
-
-def torchvision_head(weights: Weights, prefix: str, x: Tensor, size: tuple[int, int]) -> Tensor:
-    x = normalized(weights, f"{prefix}.0", f"{prefix}.1", x, padding=1).relu()
-    x = F.conv2d(x, weights[f"{prefix}.4.weight"], weights[f"{prefix}.4.bias"])
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-
-
 def grid_bilinear(x: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
     """Entry ``i`` lies at ``stride * i``; between entries linear, beyond the last constant."""
     for dim, length in zip((2, 3), size, strict=True):
@@ -128,6 +68,8 @@ NETS: dict[str, Callable[[], FCN]] = {
     "fcn16s": lambda: FCN16sResNet(5, width=1 / 8, depth=34),
     "fcn8s": lambda: FCN8sResNet(5, width=1 / 16),
     "resnet18_8s": lambda: WarmspringwindsFCN(5, width=1 / 8),
+    "resnet9_8s": lambda: WarmspringwindsResNet9FCN(5, width=1 / 8),
+    "resnet18_8s with skips": lambda: WarmspringwindsFCN8s(5, width=1 / 8),
 }
 
 
@@ -145,35 +87,6 @@ def test_the_fused_engine_gives_the_logits_of_the_reference(name: str, size: tup
     assert relative_error(fused(images), expected) <= 1e-5
     assert relative_error(fused(images[:1]), expected[:1]) <= 1e-5
     assert fused.predict_labels(images).shape == (2, *size)
-
-
-@pytest.mark.parametrize("size", [(33, 47), (65, 129)], ids=str)
-@pytest.mark.parametrize(("depth", "geometry"), [(50, RESNET50_8S), (18, RESNET18_32S)], ids=["50", "18"])
-def test_torchvision_forward_pass(depth: int, geometry: Geometry, size: tuple[int, int]) -> None:
-    net = randomize(TorchvisionFCN(5, width=1 / 16, depth=depth, aux=True))
-    assert isinstance(net, TorchvisionFCN)
-    weights, images = net.state_dict(), torch.randn(2, 3, *size)
-    maps = residual_trunk(weights, "backbone", depth, geometry, images)
-    out = torchvision_head(weights, "classifier", maps[3], size)
-    assert relative_error(net(images), out) <= 1e-5
-    logits = net.training_logits(images)
-    assert relative_error(logits["out"], out) <= 1e-5
-    assert relative_error(logits["aux"], torchvision_head(weights, "aux_classifier", maps[2], size)) <= 1e-5
-    assert list(net.heads) == ["out"]
-
-
-@pytest.mark.parametrize("depth", [50, 101])
-def test_torchvision_package(depth: int) -> None:
-    try:
-        segmentation = pytest.importorskip("torchvision.models.segmentation")
-    except RuntimeError as error:
-        pytest.skip(f"torchvision does not go with this torch: {error}")
-    published = getattr(segmentation, f"fcn_resnet{depth}")(weights=None, weights_backbone=None, aux_loss=True).eval()
-    net = TorchvisionFCN(depth=depth, aux=True).eval().requires_grad_(False)
-    assert list(net.state_dict()) == list(published.state_dict())
-    net.load_state_dict(published.state_dict())
-    images = torch.randn(1, 3, 33, 47)
-    assert relative_error(net(images), published(images)["out"]) <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -209,10 +122,11 @@ def test_shallow_torchvision_layout() -> None:
 def test_skip_net_is_bilinear_on_the_trunks_grid(size: tuple[int, int]) -> None:
     net = randomize(FCN8sResNet(5, width=1 / 8, depth=18))
     weights, images = net.state_dict(), torch.randn(2, 3, *size)
-    _, *maps = residual_trunk(weights, "backbone", 18, RESNET18_32S, images)
+    assert isinstance(net, FCN8sResNet)
+    maps = net.backbone(images, ("layer2", "layer3", "layer4"))  # torchvision's trunk, which tests/publishers has
     layer2, layer3, layer4 = (
-        F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
-        for x, name in zip(maps, ("score_layer2", "score_layer3", "score_fr"), strict=True)
+        F.conv2d(maps[layer], weights[f"{name}.weight"], weights[f"{name}.bias"])
+        for layer, name in (("layer2", "score_layer2"), ("layer3", "score_layer3"), ("layer4", "score_fr"))
     )
     grids = [(math.ceil(size[0] / stride), math.ceil(size[1] / stride)) for stride in (8, 16, 32)]
     assert [tuple(x.shape[2:]) for x in (layer2, layer3, layer4)] == grids
@@ -234,19 +148,6 @@ def test_skip_net_takes_every_size(build: type[SkipResNetFCN]) -> None:
     net = build(2, width=1 / 64, depth=18).eval().requires_grad_(False)
     for size in range(1, 66):
         assert net(torch.zeros(1, 3, size, 66 - size)).shape == (1, 2, size, 66 - size)
-
-
-@pytest.mark.parametrize(
-    ("stride", "geometry"), [(8, RESNET18_8S_UNIFORM), (16, RESNET18_16S_UNIFORM), (32, RESNET18_32S)]
-)
-def test_warmspringwinds_forward_pass(stride: int, geometry: Geometry) -> None:
-    net = randomize(WarmspringwindsFCN(5, width=1 / 8, depth=18, output_stride=stride))
-    weights, name = net.state_dict(), f"resnet18_{stride}s"
-    images = torch.randn(2, 3, 33, 47)
-    x = residual_trunk(weights, name, 18, geometry, images)[3]
-    x = F.conv2d(x, weights[f"{name}.fc.weight"], weights[f"{name}.fc.bias"])
-    expected = F.interpolate(x, size=(33, 47), mode="bilinear", align_corners=True)
-    assert relative_error(net(images), expected) <= 1e-5
 
 
 def test_slim_nets_have_the_layers_of_full_ones() -> None:

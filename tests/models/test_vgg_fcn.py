@@ -1,4 +1,4 @@
-"""The reference nets, number by number: an independent net, written out as the originals are, gives the same logits."""
+"""The reference nets, number by number: their layers, maps and parameters. ``tests/publishers`` has their logits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from fcnrt.errors import InputError
 from fcnrt.models import FCN, create_model
@@ -43,41 +42,6 @@ NUM_SCORES = {"fcn32s": 1, "fcn16s": 2, "fcn8s": 3, "fcn8s-atonce": 3}
 NUM_PARAMETERS = {"fcn32s": 136152917, "fcn16s": 134815994, "fcn8s": 134489759, "fcn8s-atonce": 134489759}
 
 
-def original(arch: str, w: dict[str, Tensor], x: Tensor) -> Tensor:
-    """The forward pass of pytorch-fcn's FCN32s, FCN16s, FCN8s and FCN8sAtOnce, layer by layer."""
-
-    def conv(name: str, h: Tensor, pad: int = 1) -> Tensor:
-        return F.relu(F.conv2d(h, w[f"{name}.weight"], w[f"{name}.bias"], padding=pad))
-
-    def pool(h: Tensor) -> Tensor:
-        return F.max_pool2d(h, kernel_size=2, stride=2, ceil_mode=True)
-
-    def score(name: str, h: Tensor) -> Tensor:
-        return F.conv2d(h, w[f"{name}.weight"], w[f"{name}.bias"])
-
-    def up(name: str, h: Tensor, stride: int) -> Tensor:
-        return F.conv_transpose2d(h, w[f"{name}.weight"], stride=stride)
-
-    height, width = x.shape[2:]
-    h = pool(conv("conv1_2", conv("conv1_1", x, pad=100)))
-    h = pool(conv("conv2_2", conv("conv2_1", h)))
-    pool3 = pool(conv("conv3_3", conv("conv3_2", conv("conv3_1", h))))
-    pool4 = pool(conv("conv4_3", conv("conv4_2", conv("conv4_1", pool3))))
-    h = pool(conv("conv5_3", conv("conv5_2", conv("conv5_1", pool4))))
-    h = score("score_fr", conv("fc7", conv("fc6", h, pad=0), pad=0))
-    if arch == "fcn32s":
-        return up("upscore", h, 32)[:, :, 19 : 19 + height, 19 : 19 + width]
-    if arch == "fcn8s-atonce":
-        pool4, pool3 = pool4 * 0.01, pool3 * 0.0001
-    h = up("upscore2", h, 2)
-    s4 = score("score_pool4", pool4)[:, :, 5 : 5 + h.shape[2], 5 : 5 + h.shape[3]]
-    if arch == "fcn16s":
-        return up("upscore16", h + s4, 16)[:, :, 27 : 27 + height, 27 : 27 + width]
-    h = up("upscore_pool4", h + s4, 2)
-    s3 = score("score_pool3", pool3)[:, :, 9 : 9 + h.shape[2], 9 : 9 + h.shape[3]]
-    return up("upscore8", h + s3, 8)[:, :, 31 : 31 + height, 31 : 31 + width]
-
-
 def randomized(net: FCN) -> FCN:
     """Weights that keep activations near 1 from the first layer to the last, with no zero or bilinear one left."""
     for name, parameter in net.named_parameters():
@@ -85,17 +49,6 @@ def randomized(net: FCN) -> FCN:
         spread = 0.1 if name.endswith("bias") else (2 / fan_in) ** 0.5
         torch.nn.init.normal_(parameter, std=spread)
     return net.eval()
-
-
-@pytest.mark.parametrize("size", [(1, 1), (33, 47)], ids=str)
-@pytest.mark.parametrize("arch", NUM_PARAMETERS)
-def test_logits_are_those_of_the_original(arch: str, size: tuple[int, int]) -> None:
-    net = randomized(create_model(arch, 5, width=1 / 16)).double()
-    x = torch.randn(2, 3, *size, dtype=torch.float64)
-    with torch.no_grad():
-        logits, expected = net(x), original(arch, net.state_dict(), x)
-    assert logits.shape == (2, 5, *size)
-    torch.testing.assert_close(logits, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("arch", NUM_PARAMETERS)
