@@ -14,10 +14,10 @@ from fcnrt.engine import choose_engine, choose_placement
 from fcnrt.errors import InputError
 from fcnrt.palettes import VOC_CLASSES, voc_palette
 from fcnrt.preprocessing import Normalization, get_normalization
-from fcnrt.segmenter import Segmenter, locate
+from fcnrt.segmenter import Segmenter, locate, published
 from fcnrt.spec import ModelSpec
 
-ARGUMENT, SHAPES, DEFAULT = "argument", "tensor shapes", "default"
+ARGUMENT, SHAPES, REGISTRY, DEFAULT = "argument", "tensor shapes", "registry", "default"
 
 
 def convolutionalize(
@@ -50,7 +50,7 @@ def convolutionalize(
         pad: zeros around the image; None for the architecture's own. The classifier's own are 1 (VGG16), 2 (AlexNet)
             and 3 (GoogLeNet).
         classes: a name for each class.
-        normalization: what the weights want; None for torchvision's.
+        normalization: what the weights want; None for what the registry of published ones says, or else torchvision's.
         device, dtype, engine: as for ``fcnrt.load``.
 
     Raises:
@@ -62,6 +62,7 @@ def convolutionalize(
     placement, chosen = choose_placement(device, dtype), choose_engine(engine)
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
         raise InputError(f"num_classes is {num_classes!r}; expected a whole number of at least 1")
+    registry = None if isinstance(classifier, Mapping) else published(classifier)
     tensors = classifier if isinstance(classifier, Mapping) else read_state_dict(locate(classifier))
     family, options, state = convolutionalized(tensors, arch, num_classes, keep_scores=keep_scores, pad=pad)
     if classes is not None:
@@ -70,19 +71,25 @@ def convolutionalize(
         names, source = VOC_CLASSES, DEFAULT
     else:
         names, source = tuple(f"class {index}" for index in range(num_classes)), DEFAULT
+    convention: str | Normalization = family.normalization
+    told_by = DEFAULT
+    if normalization is not None:
+        convention, told_by = normalization, ARGUMENT
+    elif registry is not None and registry.normalization is not None:
+        convention, told_by = registry.normalization, REGISTRY
     spec = ModelSpec(
         arch=arch,
         num_classes=num_classes,
         classes=names,
         palette=voc_palette(num_classes),
-        normalization=get_normalization(family.normalization if normalization is None else normalization),
+        normalization=get_normalization(convention),
         options=options,
         sources={
             "arch": ARGUMENT,
             "num_classes": ARGUMENT,
             "classes": source,
             "palette": DEFAULT,
-            "normalization": DEFAULT if normalization is None else ARGUMENT,
+            "normalization": told_by,
             "options": SHAPES if pad is None else ARGUMENT,
         },
     )

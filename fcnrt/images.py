@@ -1,4 +1,4 @@
-"""Images in: whatever a user holds becomes one RGB array, and folders and patterns become lists of files."""
+"""Images in: whatever a user holds becomes one RGB array or depth map; folders and patterns become lists of files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,27 @@ from fcnrt.errors import ImageError, InputError
 from fcnrt.imagefiles import FORMAT_NAMES, MAX_PIXELS, SUFFIXES, load_image, max_file_bytes, open_image
 from fcnrt.rgb import Pixels, from_array, from_pil, from_tensor
 
-__all__ = ["MAX_PIXELS", "ImageSource", "list_images", "read_image"]
+__all__ = [
+    "MAX_PIXELS",
+    "Depth",
+    "ImageSource",
+    "is_several",
+    "list_images",
+    "pair_up",
+    "read_depth",
+    "read_image",
+    "resize_map",
+    "size_for",
+]
 
 ImageSource: TypeAlias = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any] | torch.Tensor
 )
 
+Depth: TypeAlias = npt.NDArray[np.float32]
+
 _READ_BYTES = 1 << 20
+_DEPTH_EXPECTED = "expected depth in millimetres, more than 0 everywhere: 16-bit grey, or an array or tensor [H, W]"
 
 
 def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -52,28 +66,48 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Pixels:
         ImageError: It is anything else; the message names the file.
         InputError: ``max_pixels`` is below 1.
     """
-    if max_pixels < 1:
-        raise InputError(f"max_pixels is {max_pixels}; expected at least 1")
+    _check_limit(max_pixels)
     if isinstance(source, np.ndarray):
         return from_array(source)
     if isinstance(source, torch.Tensor):
         return from_tensor(source)
-    if isinstance(source, Image.Image):
-        name = str(getattr(source, "filename", "")) or "PIL image"
-        load_image(source, name, max_pixels)
-        return from_pil(source, name)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return _decode(BytesIO(source), "image bytes", max_pixels)
-    if isinstance(source, (str, os.PathLike)):
-        with _open_file(source) as stream:
-            return _decode(stream, str(source), max_pixels)
-    if hasattr(source, "read"):
-        name = str(getattr(source, "name", "")) or "image file"
-        return _decode(_hold(source, name, max_pixels), name, max_pixels)
-    raise ImageError(
-        f"found {type(source).__name__}; expected a path, bytes, a binary file, a PIL image, a uint8 RGB "
-        "array [H, W, 3] or a uint8 tensor [3, H, W]"
-    )
+    return from_pil(*_open(source, max_pixels, "a uint8 RGB array [H, W, 3] or a uint8 tensor [3, H, W]"))
+
+
+def read_depth(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Depth:
+    """Read one depth map as a float32 array [H, W] in millimetres that shares no memory.
+
+    Args:
+        source: One of
+
+            * a path, bytes, a binary file or a PIL image of 16-bit grey, as NYUDv2's filled-in depth is kept.
+            * an array or a tensor [H, W], or [H, W, 1] and [1, H, W], of any type of number.
+        max_pixels: As for :func:`read_image`.
+
+    Raises:
+        ImageError: It is anything else, or some depth is unknown: zero, negative or not finite. Networks take the
+            logarithm.
+        InputError: ``max_pixels`` is below 1.
+    """
+    _check_limit(max_pixels)
+    if isinstance(source, torch.Tensor):
+        name, values = "depth tensor", source.detach().cpu().numpy()
+        values = values[0] if values.ndim == 3 and len(values) == 1 else values
+    elif isinstance(source, np.ndarray):
+        name, values = "depth array", source
+        values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
+    else:
+        image, name = _open(source, max_pixels, "an array or a tensor [H, W]")
+        if image.mode != "F" and not image.mode.startswith("I"):
+            raise ImageError(f"{name}: is of mode {image.mode}, 8 bits a sample; {_DEPTH_EXPECTED}")
+        values = np.asarray(image)
+    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "uif":
+        raise ImageError(f"{name}: is {values.dtype} {list(values.shape)}; {_DEPTH_EXPECTED}")
+    depth = values.astype(np.float32)
+    unknown = int(depth.size - np.count_nonzero(np.isfinite(depth) & (depth > 0)))
+    if unknown:
+        raise ImageError(f"{name}: {unknown} of {depth.size} pixels have no depth; {_DEPTH_EXPECTED}. Fill them in")
+    return depth
 
 
 def list_images(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -92,8 +126,58 @@ def list_images(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(dict.fromkeys(path for source in sources for path in _expand(os.fspath(source))))
 
 
-def _decode(stream: IO[bytes], name: str, max_pixels: int) -> Pixels:
-    return from_pil(open_image(stream, name, max_pixels), name)
+def is_several(image: Any) -> bool:
+    if isinstance(image, torch.Tensor):
+        return image.ndim == 4
+    single = (str, bytes, bytearray, memoryview, os.PathLike, np.ndarray, Image.Image)
+    return isinstance(image, Iterable) and not isinstance(image, single) and not hasattr(image, "read")
+
+
+def pair_up(images: Iterable[Any], beside: Any) -> Iterable[tuple[Any, Any]]:
+    """Each image with what is beside it."""
+    if beside is None:
+        return ((image, None) for image in images)
+    if not is_several(beside):
+        raise InputError(f"several images, and beside them one {type(beside).__name__}; expected as many as images")
+    images, companions = list(images), list(beside)
+    if len(images) != len(companions):
+        raise InputError(f"{len(images)} images, and {len(companions)} beside them; expected as many as images")
+    return zip(images, companions, strict=True)
+
+
+def size_for(height: int, width: int, shorter: int) -> tuple[int, int]:
+    """Rows and columns with the shorter side at ``shorter``, by torchvision's rule."""
+    longer = int(shorter * max(height, width) / min(height, width))
+    return (longer, shorter) if width <= height else (shorter, longer)
+
+
+def resize_map(image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """``image`` at ``size`` rows and columns, as torchvision's presets do it: bilinear with antialiasing."""
+    if image.shape[:2] == size:
+        return image
+    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR), dtype=image.dtype)
+
+
+def _check_limit(max_pixels: int) -> None:
+    if max_pixels < 1:
+        raise InputError(f"max_pixels is {max_pixels}; expected at least 1")
+
+
+def _open(source: Any, max_pixels: int, otherwise: str) -> tuple[Image.Image, str]:
+    """The decoded image, and what errors call it; ``otherwise`` says what else the caller would have taken."""
+    if isinstance(source, Image.Image):
+        name = str(getattr(source, "filename", "")) or "PIL image"
+        load_image(source, name, max_pixels)
+        return source, name
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return open_image(BytesIO(source), "image bytes", max_pixels), "image bytes"
+    if isinstance(source, (str, os.PathLike)):
+        with _open_file(source) as stream:
+            return open_image(stream, str(source), max_pixels), str(source)
+    if hasattr(source, "read"):
+        name = str(getattr(source, "name", "")) or "image file"
+        return open_image(_hold(source, name, max_pixels), name, max_pixels), name
+    raise ImageError(f"found {type(source).__name__}; expected a path, bytes, a binary file, a PIL image, {otherwise}")
 
 
 def _open_file(source: str | os.PathLike[str]) -> IO[bytes]:

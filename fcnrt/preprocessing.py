@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +15,33 @@ from torch import Tensor
 from fcnrt.errors import InputError
 
 _FIELDS = ("name", "order", "scale", "mean", "std")
+_BESIDE = "beside"
+
+Kind: TypeAlias = Literal["hha", "depth"]
+KINDS: Mapping[Kind, tuple[str, int]] = MappingProxyType({"hha": ("HHA", 3), "depth": ("depth", 1)})
+"""What a network may take beside colour -> its name for people, its channels."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a network takes beside colour, as channels behind the three of colour.
+
+    Args:
+        kind: ``"hha"``: disparity, height and angle, three channels of 0..255 as an image file has them.
+            ``"depth"``: one channel, the natural logarithm of millimetres.
+        mean: Subtracted; one number per channel.
+
+    Raises:
+        InputError: No such kind, or another count of numbers.
+    """
+
+    kind: Kind
+    mean: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"normalization {_BESIDE} kind is {self.kind!r}; expected {' or '.join(map(repr, KINDS))}")
+        object.__setattr__(self, "mean", _floats(f"{_BESIDE} mean", self.mean, KINDS[self.kind][1]))
 
 
 @dataclass(frozen=True)
@@ -27,6 +54,7 @@ class Normalization:
         scale: Multiplies the 0..255 value first: 1.0 (Caffe) or 1/255 (torchvision).
         mean: Subtracted after scaling, in ``order``.
         std: Divides last, in ``order``.
+        beside: What the network takes beside colour, if anything.
 
     Raises:
         InputError: A field is of the wrong kind, not finite, or ``scale``/``std`` is not positive.
@@ -37,6 +65,7 @@ class Normalization:
     scale: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    beside: Beside | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -48,10 +77,20 @@ class Normalization:
         object.__setattr__(self, "std", _floats("std", self.std, 3))
         if self.scale <= 0 or min(self.std) <= 0:
             raise InputError(f"normalization scale is {self.scale} and std is {self.std}; both must be positive")
+        if self.beside is not None and not isinstance(self.beside, Beside):
+            raise InputError(f"normalization {_BESIDE} is {self.beside!r}; expected a Beside, or None for colour alone")
+
+    @property
+    def channels(self) -> int:
+        """Of the network's input."""
+        return 3 if self.beside is None else 3 + len(self.beside.mean)
 
     def to_json(self) -> str:
         """One line of JSON that :meth:`from_json` reads back to an equal object."""
-        return json.dumps({field: getattr(self, field) for field in _FIELDS})
+        data = {field: getattr(self, field) for field in _FIELDS}
+        if self.beside is not None:
+            data[_BESIDE] = {"kind": self.beside.kind, "mean": self.beside.mean}
+        return json.dumps(data)
 
     @classmethod
     def from_json(cls, text: str) -> Normalization:
@@ -64,9 +103,14 @@ class Normalization:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(f"normalization is not JSON: {error}") from error
-        if not isinstance(data, dict) or set(data) != set(_FIELDS):
+        if not isinstance(data, dict) or set(data) - {_BESIDE} != set(_FIELDS):
             raise InputError(f"normalization must be a JSON object with exactly the keys {', '.join(_FIELDS)}")
-        return cls(**data)
+        beside = data.pop(_BESIDE, None)
+        if beside is None:
+            return cls(**data)
+        if not isinstance(beside, dict) or set(beside) != {"kind", "mean"} or not isinstance(beside["kind"], str):
+            raise InputError(f"normalization {_BESIDE} is {beside!r}; expected the keys kind and mean")
+        return cls(**data, beside=Beside(**beside))
 
 
 def _floats(field: str, values: Any, count: int) -> tuple[float, ...]:
@@ -81,11 +125,14 @@ def _floats(field: str, values: Any, count: int) -> tuple[float, ...]:
 
 
 _ONES = (1.0, 1.0, 1.0)
+_NYUD_MEAN = (116.190, 97.203, 92.318)
+_HHA_MEAN = (132.431, 94.076, 118.477)
 _VGG_MEAN = (103.939, 116.779, 123.68)
 _BYTE = 1.0 / 255.0
 
 # caffe-voc: voc_layers.py of shelhamer/fcn.berkeleyvision.org, and torchfcn/datasets/voc.py.
-# siftflow, nyud, nyud-hha: the solvers' net.py beside it; HHA is three channels of depth, which are not swapped.
+# siftflow, nyud, nyud-*: the layers of data beside it; HHA is three channels of depth, which are not swapped, and
+# depth its logarithm.
 # caffe-vgg: the mean of VGG's authors. pochih: the same in 0..1 (python/Cityscapes_loader.py of pochih/FCN-pytorch).
 # digits: the Power layer of NVIDIA/DIGITS examples/semantic-segmentation/fcn_alexnet.prototxt.
 # imagenet: torchvision's presets. mmseg: the same in 0..255. inception: transform_input of torchvision's GoogLeNet.
@@ -100,8 +147,10 @@ PRESETS: Mapping[str, Normalization] = MappingProxyType(
             Normalization("mmseg", "rgb", 1.0, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
             Normalization("caffe-vgg", "bgr", 1.0, _VGG_MEAN, _ONES),
             Normalization("siftflow", "bgr", 1.0, (114.578, 115.294, 108.353), _ONES),
-            Normalization("nyud", "bgr", 1.0, (116.190, 97.203, 92.318), _ONES),
-            Normalization("nyud-hha", "rgb", 1.0, (132.431, 94.076, 118.477), _ONES),
+            Normalization("nyud", "bgr", 1.0, _NYUD_MEAN, _ONES),
+            Normalization("nyud-hha", "rgb", 1.0, _HHA_MEAN, _ONES),
+            Normalization("nyud-color-hha", "bgr", 1.0, _NYUD_MEAN, _ONES, Beside("hha", _HHA_MEAN)),
+            Normalization("nyud-color-d", "bgr", 1.0, _NYUD_MEAN, _ONES, Beside("depth", (7.844,))),
             Normalization("digits", "bgr", 1.0, (116.0, 116.0, 116.0), _ONES),
             Normalization("inception", "rgb", _BYTE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
             Normalization("pochih", "bgr", _BYTE, (103.939 / 255.0, 116.779 / 255.0, 123.68 / 255.0), _ONES),
@@ -149,18 +198,20 @@ def get_normalization(normalization: str | Normalization) -> Normalization:
     )
 
 
-def normalize(images: Tensor, normalization: str | Normalization) -> Tensor:
+def normalize(images: Tensor, normalization: str | Normalization, beside: Tensor | None = None) -> Tensor:
     """RGB images as network input, on the images' device.
 
     Args:
         images: uint8 ``[N, 3, H, W]``, RGB.
         normalization: A preset's name or a :class:`Normalization`.
+        beside: What ``normalization.beside`` says: HHA, uint8 ``[N, 3, H, W]``, or depth in millimetres, float32
+            ``[N, 1, H, W]``, on the same device.
 
     Returns:
-        float32 ``[N, 3, H, W]`` in the normalization's channel order.
+        float32 ``[N, C, H, W]``: colour in the normalization's order, then what is beside it.
 
     Raises:
-        InputError: The tensor has another dtype or shape.
+        InputError: A tensor has another dtype or shape, or ``beside`` is not what the normalization takes.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
         raise InputError(
@@ -174,4 +225,20 @@ def normalize(images: Tensor, normalization: str | Normalization) -> Tensor:
     values.sub_(values.new_tensor(rule.mean).view(1, 3, 1, 1))
     if rule.std != (1.0, 1.0, 1.0):
         values.div_(values.new_tensor(rule.std).view(1, 3, 1, 1))
-    return values
+    if rule.beside is None and beside is None:
+        return values
+    return torch.cat((values, _normalize_beside(beside, rule, images)), dim=1)
+
+
+def _normalize_beside(beside: Tensor | None, rule: Normalization, images: Tensor) -> Tensor:
+    if rule.beside is None or beside is None:
+        taken = "colour alone" if rule.beside is None else f"{KINDS[rule.beside.kind][0]} beside colour"
+        raise InputError(f"normalization {rule.name!r} takes {taken}; found {'none' if beside is None else 'more'}")
+    dtype = torch.uint8 if rule.beside.kind == "hha" else torch.float32
+    shape = (len(images), len(rule.beside.mean), *images.shape[2:])
+    if beside.dtype != dtype or beside.shape != shape:
+        raise InputError(
+            f"{KINDS[rule.beside.kind][0]} is {beside.dtype} of shape {tuple(beside.shape)}; expected {dtype} {shape}"
+        )
+    values = beside.log() if rule.beside.kind == "depth" else beside.float()
+    return values - values.new_tensor(rule.beside.mean).view(1, -1, 1, 1)

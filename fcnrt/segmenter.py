@@ -8,27 +8,24 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
-from fcnrt.checkpoints import read_checkpoint
+from fcnrt.calibration import calibration_tensors
+from fcnrt.checkpoints import Overrides, read_checkpoint
 from fcnrt.engine import Engine, Placement, available_memory, choose_engine, choose_placement
 from fcnrt.errors import ImageError, InputError
-from fcnrt.images import ImageSource, read_image
+from fcnrt.images import Depth, ImageSource, is_several, pair_up, read_depth, read_image, resize_map, size_for
 from fcnrt.models import FCN
 from fcnrt.models.registry import create_skeleton
-from fcnrt.preprocessing import Normalization, normalize
-from fcnrt.pretrained import is_name, progress_bar, pull
+from fcnrt.preprocessing import KINDS, Kind, Normalization, normalize
+from fcnrt.pretrained import find, is_name, progress_bar, pull
 from fcnrt.rgb import Pixels
 from fcnrt.segmentation import Segmentation
 from fcnrt.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
-
-IMAGE_CHANNELS = 3
 
 
 class Segmenter(nn.Module):
@@ -42,23 +39,32 @@ class Segmenter(nn.Module):
         state_dict: its weights, float32 on the CPU, by the parameter names of ``fcnrt.models``.
         placement: device and type.
         engine: ``"fused"`` or ``"eager"``.
+        calibration: images for int8; see :func:`load`.
     """
 
-    def __init__(self, spec: ModelSpec, state_dict: dict[str, Tensor], placement: Placement, engine: str) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        state_dict: dict[str, Tensor],
+        placement: Placement,
+        engine: str,
+        calibration: Iterable[ImageSource] | None = None,
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.engine_name = engine
         self._weights = state_dict
         self._reference: list[FCN] = []  # in a list, so that it is no submodule
-        self.engine = Engine(self._build_net(), placement, engine)
+        shown = calibration_tensors(calibration, spec.normalization) if placement.dtype == torch.int8 else ()
+        self.engine = Engine(self._build_net(), placement, engine, shown)
         self.eval()
 
     def forward(self, x: Tensor) -> Any:
         """What the eager net returns.
 
         Args:
-            x: floating ``[N,3,H,W]``, normalised as ``spec.normalization`` says; any H and W from 1 up. A two-trunk
-                net takes ``[N,6,H,W]``, colour then HHA.
+            x: floating ``[N,3,H,W]``, normalised as ``spec.normalization`` says; any H and W from 1 up. Nets that take
+                more have it behind colour: ``[N,6,H,W]`` with HHA, ``[N,4,H,W]`` with depth.
 
         Returns:
             Logits, float32 ``[N,C,H,W]``; of a net with several heads a dict of them.
@@ -86,18 +92,37 @@ class Segmenter(nn.Module):
 
     @overload
     def segment(  # type: ignore[overload-overlap]  # a str or a tensor is iterable too, and one image first
-        self, image: ImageSource, *, confidence: bool = False, resize: int | None = None
+        self,
+        image: ImageSource,
+        *,
+        hha: ImageSource | None = None,
+        depth: ImageSource | None = None,
+        confidence: bool = False,
+        resize: int | None = None,
     ) -> Segmentation: ...
     @overload
     def segment(
-        self, image: Iterable[ImageSource], *, confidence: bool = False, resize: int | None = None
+        self,
+        image: Iterable[ImageSource],
+        *,
+        hha: Iterable[ImageSource] | None = None,
+        depth: Iterable[ImageSource] | None = None,
+        confidence: bool = False,
+        resize: int | None = None,
     ) -> list[Segmentation]: ...
-    def segment(self, image: Any, *, confidence: bool = False, resize: int | None = None) -> Any:
+    def segment(
+        self, image: Any, *, hha: Any = None, depth: Any = None, confidence: bool = False, resize: int | None = None
+    ) -> Any:
         """Label the pixels of an image, or of each of several.
 
         Args:
             image: a path, bytes, a binary file, a PIL image, a uint8 RGB array ``[H,W,3]``, a uint8 RGB tensor
                 ``[3,H,W]``; or several: a tensor ``[N,3,H,W]``, a list or any other iterable of single images.
+            hha: for nets that take HHA beside colour (``nyud-fcn32s-color-hha``), an image of the same size with
+                disparity, height and angle in its three channels; with several images, as many of these.
+            depth: for nets that take depth beside colour (``nyud-fcn32s-color-d``), a map of the same size in
+                millimetres, without holes: anything that ``fcnrt.images.read_depth`` reads; with several images, as
+                many of these.
             confidence: also keep the winner's probability of each pixel.
             resize: bring the shorter side to this many pixels first, as torchvision's presets do (520); the
                 logits are brought back bilinearly, so labels always have the image's own size. None: native size.
@@ -106,16 +131,15 @@ class Segmenter(nn.Module):
             A ``Segmentation``, or a list of them where several images were given.
 
         Raises:
-            ImageError: an image cannot be read, or is too large for this machine.
-            InputError: ``resize`` is not a positive number.
+            ImageError: an image cannot be read, or is too large for this machine; what is beside it has another size.
+            InputError: ``resize`` is not a positive number; the net takes something else beside colour than was given.
         """
         if resize is not None and (isinstance(resize, bool) or not isinstance(resize, int) or resize < 1):
             raise InputError(f"resize is {resize!r}; expected the shorter side in pixels, such as 520, or None")
-        if isinstance(image, Tensor) and image.ndim == 4:
-            return [self._segment(single, confidence, resize) for single in image]
-        if _is_several(image):
-            return [self._segment(single, confidence, resize) for single in image]
-        return self._segment(image, confidence, resize)
+        beside = self._beside(hha=hha, depth=depth)
+        if not is_several(image):
+            return self._segment(image, beside, confidence, resize)
+        return [self._segment(*pair, confidence, resize) for pair in pair_up(image, beside)]
 
     @property
     def reference(self) -> FCN:
@@ -194,22 +218,37 @@ class Segmenter(nn.Module):
             raise InputError(f"the input is {list(x.shape)}; expected at least one row and one column")
         return x.to(self.device)
 
-    def _segment(self, source: ImageSource, confidence: bool, resize: int | None) -> Segmentation:
-        started = time.perf_counter()
-        if self.engine.in_channels != IMAGE_CHANNELS:
+    def _beside(self, **given: Any) -> Any:
+        """What ``segment`` was given beside colour, once it is what the net takes; None if that is colour alone."""
+        arch, rule, channels = self.spec.arch, self.spec.normalization, self.engine.in_channels
+        if rule.channels != channels:
             raise InputError(
-                f"{self.spec.arch} takes {self.engine.in_channels} channels, an image has {IMAGE_CHANNELS}; "
-                f"stack what the net was trained on into a tensor, and call model(x) or model.predict_labels(x)"
+                f"{arch} takes {channels} channels, and normalization {rule.name!r} makes {rule.channels}; load the "
+                f"net with another, or normalise by hand and call model(x) or model.predict_labels(x)"
             )
+        taken = None if rule.beside is None else rule.beside.kind
+        found = [kind for kind, source in given.items() if source is not None]
+        if found != ([] if taken is None else [taken]):
+            expected = "colour alone" if taken is None else f"{KINDS[taken][0]} beside colour, as {taken}="
+            raise InputError(f"{arch} takes {expected}; found {' and '.join(f'{kind}=' for kind in found) or 'none'}")
+        return None if taken is None else given[taken]
+
+    def _segment(self, source: ImageSource, beside: Any, confidence: bool, resize: int | None) -> Segmentation:
+        started = time.perf_counter()
         image = read_image(source)
         height, width = image.shape[0], image.shape[1]
         path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-        size: tuple[int, int] = (height, width) if resize is None else _resized(height, width, resize)
+        kind = None if self.spec.normalization.beside is None else self.spec.normalization.beside.kind
+        more = None if kind is None else _read_beside(kind, beside, image, path or "image")
+        size: tuple[int, int] = (height, width) if resize is None else size_for(height, width, resize)
         self._check_memory(*size, path or "image")
-        shown = _resize(image, size)
+        shown = resize_map(image, size)
         with torch.inference_mode():
-            pixels = torch.from_numpy(shown).to(self.device).permute(2, 0, 1)[None]
-            x = normalize(pixels, self.spec.normalization)
+            x = normalize(
+                self._channels_first(shown),
+                self.spec.normalization,
+                None if more is None else self._channels_first(resize_map(more, size)),
+            )
             self._wait()
             prepared = time.perf_counter()
             heads = self._label_heads(x, confidence, None if shown is image else (height, width))
@@ -233,6 +272,11 @@ class Segmenter(nn.Module):
             "postprocess": (finished - inferred) * 1e3,
         }
         return result
+
+    def _channels_first(self, image: Pixels | Depth) -> Tensor:
+        """``[H,W,C]``, or ``[H,W]`` of one channel, to ``[1,C,H,W]`` on the model's device."""
+        pixels = torch.from_numpy(image).to(self.device)
+        return pixels[None, None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)[None]
 
     def _label_heads(
         self, x: Tensor, confidence: bool, size: tuple[int, int] | None
@@ -274,24 +318,29 @@ def load(
     normalization: str | Normalization | None = None,
     classes: Sequence[str] | None = None,
     options: Mapping[str, Any] | None = None,
+    calibration: Iterable[ImageSource] | None = None,
 ) -> Segmenter:
     """Read a checkpoint and make it ready to run.
 
     Nothing in the file is executed. What the file cannot say is taken, in this order, from the arguments here, the
-    file's own metadata, its name, and a default with a warning; ``model.spec.sources`` tells which it was.
+    file's own metadata, the registry if ``path`` is a published name, the file's name, and a default with a warning;
+    ``model.spec.sources`` tells which it was.
 
     Args:
         path: a checkpoint, or the name of a published one (``fcnrt pull --list``), which is fetched once into a
             cache. A file of that name goes before.
         device: ``"auto"`` (a CUDA GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:N"``.
         dtype: ``"auto"`` (the narrowest type with matrix hardware that keeps the labels), ``torch.float32`` (exact
-            parity), ``torch.float16``, ``torch.bfloat16``, or one of these names.
+            parity), ``torch.float16``, ``torch.bfloat16``, ``torch.int8`` (on the CPU, for nets of convolutions, ReLU
+            and pools alone), or one of these names.
         engine: ``"fused"``, ``"eager"`` or ``"auto"``.
         arch: a name of ``fcnrt.models.ARCHITECTURES``, where tensors cannot tell: ``"fcn8s-atonce"`` has those of
             ``"fcn8s"``.
         normalization: a preset's name (``"caffe-voc"``, ``"imagenet"``) or a ``Normalization``.
         classes: a name for each class.
         options: what else the architecture has to be told and no tensor says, such as ``{"align_corners": True}``.
+        calibration: for int8, a few images like those to be segmented: they show how large activations become.
+            None: procedural scenes that ship with the package.
 
     Raises:
         CheckpointError: the file is missing, broken, hostile, or no network that fcnrt knows.
@@ -301,11 +350,14 @@ def load(
     """
     placement = choose_placement(device, dtype)
     chosen = choose_engine(engine)
+    registry = published(path)
     path = locate(path)
-    checkpoint = read_checkpoint(path, arch=arch, normalization=normalization, classes=classes, options=options)
+    checkpoint = read_checkpoint(
+        path, arch=arch, normalization=normalization, classes=classes, options=options, registry=registry
+    )
     for note in checkpoint.notes:
         logger.warning("%s: %s", os.fspath(path), note)
-    return Segmenter(checkpoint.spec, checkpoint.state_dict, placement, chosen)
+    return Segmenter(checkpoint.spec, checkpoint.state_dict, placement, chosen, calibration)
 
 
 def _by_head(outputs: Any) -> dict[str, Any]:
@@ -325,19 +377,21 @@ def locate(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
     return path
 
 
-def _is_several(image: Any) -> bool:
-    single = (str, bytes, bytearray, memoryview, os.PathLike, np.ndarray, Tensor, Image.Image)
-    return isinstance(image, Iterable) and not isinstance(image, single) and not hasattr(image, "read")
+def published(path: str | os.PathLike[str]) -> Overrides | None:
+    """What the registry says of the net that ``path`` names; None where ``path`` is that of a file."""
+    if not isinstance(path, str) or not is_name(path):
+        return None
+    entry = find(path)
+    return Overrides(entry.arch, entry.normalization, entry.classes or None, entry.options)
 
 
-def _resized(height: int, width: int, shorter: int) -> tuple[int, int]:
-    """Rows and columns with the shorter side at ``shorter``, by torchvision's rule."""
-    longer = int(shorter * max(height, width) / min(height, width))
-    return (longer, shorter) if width <= height else (shorter, longer)
-
-
-def _resize(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """``image`` at ``size`` rows and columns, as torchvision's presets do it: bilinear with antialiasing."""
-    if image.shape[:2] == size:
-        return image
-    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+def _read_beside(kind: Kind, source: ImageSource, image: Pixels, name: str) -> Pixels | Depth:
+    """HHA or depth, of the size of ``image``, whose ``name`` is for the error."""
+    read = read_image(source) if kind == "hha" else read_depth(source)
+    if read.shape[:2] != image.shape[:2]:
+        (height, width), (rows, columns) = image.shape[:2], read.shape[:2]
+        raise ImageError(
+            f"{name}: is {width}x{height}, and its {KINDS[kind][0]} {columns}x{rows}; expected the same size, pixel "
+            "for pixel"
+        )
+    return read

@@ -31,8 +31,8 @@ class ModelSpec:
         heads: Head -> one name per class, for a network that gives several label maps; the first head's are
             ``classes``. Empty for a network that gives one.
         sources: Name of a field or of an option -> where its value came from: ``"argument"``,
-            ``"file metadata"``, ``"tensor shapes"``, ``"file name"`` or ``"default"``. Two specs that say the
-            same are equal, whoever said it.
+            ``"file metadata"``, ``"tensor shapes"``, ``"registry"`` (of published files), ``"file name"`` or
+            ``"default"``. Two specs that say the same are equal, whoever said it.
 
     Raises:
         InputError: A field is of the wrong kind, or the lengths disagree.

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fcnrt.checkpoints import read_checkpoint, write_safetensors
+from fcnrt.checkpoints import write_safetensors
 from fcnrt.cli.exit_codes import DONE
-from fcnrt.cli.model_options import add_checkpoint_options
+from fcnrt.cli.model_options import FILE_HELP, add_checkpoint_options, read_file
 from fcnrt.cli.output_file import check_output
 from fcnrt.engine.placement import DTYPES
 
@@ -23,7 +23,7 @@ def add_parser(verbs: Any) -> None:
         "architecture, classes and normalization in the metadata. What was guessed, or said with an option here, is a "
         "fact of the new file.",
     )
-    parser.add_argument("checkpoint", type=Path, metavar="FILE")
+    parser.add_argument("checkpoint", metavar="FILE", help=FILE_HELP)
     parser.add_argument("out", type=Path, metavar="OUT.safetensors")
     parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="stored as (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace OUT.safetensors if it exists")
@@ -35,17 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Convert the checkpoint that the command line names."""
     out = arguments.out
     check_output(out, force=arguments.force)
-    checkpoint = read_checkpoint(
-        arguments.checkpoint,
-        arch=arguments.arch,
-        normalization=arguments.normalization,
-        classes=arguments.classes,
-        options=dict(arguments.options),
-    )
+    path, checkpoint = read_file(arguments)
     dtype = DTYPES[arguments.dtype]
     write_safetensors(out, checkpoint.spec, {name: t.to(dtype) for name, t in checkpoint.state_dict.items()})
     spec = checkpoint.spec
-    print(f"{arguments.checkpoint} -> {out}: {spec.arch}, {spec.num_classes} classes, {arguments.dtype}")
+    print(f"{path} -> {out}: {spec.arch}, {spec.num_classes} classes, {arguments.dtype}")
     for note in checkpoint.notes:
         print(f"fcnrt: note, now a fact of {out}: {note}", file=sys.stderr)
     return DONE

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import fcnrt
+from fcnrt.checkpoints import Checkpoint, read_checkpoint
 from fcnrt.demo import demo_checkpoint
 from fcnrt.models import ARCHITECTURES
 from fcnrt.preprocessing import PRESETS
-from fcnrt.segmenter import Segmenter
+from fcnrt.segmenter import Segmenter, locate, published
+
+FILE_HELP = "a file, or the name of a published one (fcnrt pull --list)"
 
 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +43,24 @@ def add_placement_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     group.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16 (default: %(default)s)")
     group.add_argument("--engine", default="auto", choices=("auto", "fused", "eager"), help="default: %(default)s")
+
+
+def read_file(arguments: argparse.Namespace) -> tuple[Path, Checkpoint]:
+    """The file that ``FILE`` means, fetched first if it is the name of a published one; and what is in it.
+
+    Raises:
+        FcnrtError: as ``fcnrt.load``.
+    """
+    path = locate(arguments.checkpoint)
+    checkpoint = read_checkpoint(
+        path,
+        arch=arguments.arch,
+        normalization=arguments.normalization,
+        classes=arguments.classes,
+        options=dict(arguments.options),
+        registry=published(arguments.checkpoint),
+    )
+    return Path(path), checkpoint
 
 
 def load_model(arguments: argparse.Namespace) -> Segmenter:

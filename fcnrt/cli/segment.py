@@ -7,8 +7,8 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from fcnrt.cli.model_options import add_checkpoint_options, add_placement_option
 from fcnrt.errors import FcnrtError, ImageError, InputError
 from fcnrt.imagefiles import write_png
 from fcnrt.images import list_images
+from fcnrt.preprocessing import KINDS, Kind
 from fcnrt.segmenter import Segmenter
 
 MAX_NAMED = 4
@@ -25,11 +26,12 @@ MAX_NAMED = 4
 
 @dataclass(frozen=True)
 class Job:
-    """One image, and the files to be written for it."""
+    """One image, the files to be written for it, and those that the network takes beside it, by ``segment``'s names."""
 
     image: Path
     labels: Path
     overlay: Path | None
+    beside: Mapping[Kind, Path] = field(default_factory=dict)
 
 
 def add_parser(verbs: Any) -> None:
@@ -46,7 +48,9 @@ def add_parser(verbs: Any) -> None:
         metavar="IMAGE",
         help="an image, a folder of them, or a pattern such as 'photos/*.jpg'",
     )
-    parser.add_argument("--model", metavar="FILE", help="the checkpoint (default: the demo net)")
+    parser.add_argument(
+        "--model", metavar="FILE", help="the checkpoint, or the name of a published one (default: the demo net)"
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -60,6 +64,13 @@ def add_parser(verbs: Any) -> None:
         metavar="PIXELS",
         help="bring the shorter side to this size first (520: torchvision's)",
     )
+    for kind, (name, _) in KINDS.items():
+        parser.add_argument(
+            f"--{kind}",
+            metavar="FILE",
+            help=f"{name} of the image, for nets that take it beside colour; a folder or pattern for several images, "
+            "in the same order",
+        )
     parser.add_argument("--alpha", type=float, default=0.5, help="strength of the overlay's colours, 0 to 1")
     parser.add_argument("--no-overlay", action="store_true", help="write label maps only")
     parser.add_argument("--json", action="store_true", help="print a line of JSON per image")
@@ -75,7 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.resize is not None and arguments.resize < 1:
         raise InputError(f"--resize is {arguments.resize}; expected the shorter side in pixels, such as 520")
     images, failed = find_images(arguments.images)
-    jobs = plan_jobs(images, arguments.out, overlay=not arguments.no_overlay)
+    given = {kind: source for kind in KINDS if (source := getattr(arguments, kind)) is not None}
+    beside = {kind: list_images([source]) for kind, source in given.items()}
+    kept = [file for files in beside.values() for file in files]
+    jobs = add_beside(plan_jobs(images, arguments.out, overlay=not arguments.no_overlay, kept=kept), beside)
     model = load_model(arguments)
     for position, (job, record) in enumerate(
         segment_files(model, jobs, alpha=arguments.alpha, resize=arguments.resize), start=1
@@ -106,20 +120,20 @@ def find_images(sources: Sequence[str]) -> tuple[list[Path], int]:
     return list(images), failed
 
 
-def plan_jobs(images: Sequence[Path], out: Path, *, overlay: bool = True) -> list[Job]:
+def plan_jobs(images: Sequence[Path], out: Path, *, overlay: bool = True, kept: Collection[Path] = ()) -> list[Job]:
     """Names for the results: the image's path below the folder that all images share, with another suffix.
 
     Two images that differ in their suffix alone keep it, so that no result overwrites another.
 
     Raises:
-        InputError: a result would overwrite an image.
+        InputError: a result would overwrite an image, or a file of ``kept``.
     """
     if not images:
         return []
     absolute = [Path(os.path.abspath(image)) for image in images]
     root = Path(os.path.commonpath([image.parent for image in absolute]))
     stems = Counter(image.with_suffix("") for image in absolute)
-    taken = set(absolute)
+    taken = {*absolute, *(Path(os.path.abspath(file)) for file in kept)}
     jobs = []
     for image, path in zip(images, absolute, strict=True):
         name = path.relative_to(root)
@@ -136,13 +150,27 @@ def plan_jobs(images: Sequence[Path], out: Path, *, overlay: bool = True) -> lis
     return jobs
 
 
+def add_beside(jobs: Sequence[Job], beside: Mapping[Kind, Sequence[Path]]) -> list[Job]:
+    """The jobs, each with its file of every kind of ``beside``, in the same order.
+
+    Raises:
+        InputError: there are more files than jobs, or fewer.
+    """
+    for kind, files in beside.items():
+        if len(files) != len(jobs):
+            raise InputError(f"--{kind} names {len(files)} files for {len(jobs)} images; expected one for each image")
+    return [
+        replace(job, beside={kind: files[index] for kind, files in beside.items()}) for index, job in enumerate(jobs)
+    ]
+
+
 def segment_files(
     model: Segmenter, jobs: Sequence[Job], *, alpha: float = 0.5, resize: int | None = None
 ) -> Iterator[tuple[Job, dict[str, Any]]]:
     """Do the jobs one by one, and say of each what was written or, under ``error``, what went wrong."""
     for job in jobs:
         try:
-            result = model.segment(job.image, resize=resize)
+            result = model.segment(job.image, hha=job.beside.get("hha"), depth=job.beside.get("depth"), resize=resize)
             result.save(job.labels)
             if job.overlay is not None:
                 write_png(result.overlay(alpha), job.overlay)

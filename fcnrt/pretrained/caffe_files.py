@@ -10,18 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fcnrt.palettes import VOC_CLASSES
-from fcnrt.preprocessing import PRESETS, Normalization
+from fcnrt.preprocessing import PRESETS
 from fcnrt.pretrained.entry import Digest, Pretrained, Score
 
 BASE_URL = "http://dl.caffe.berkeleyvision.org/"
 REPOSITORY = "shelhamer/fcn.berkeleyvision.org @1305c73"
 NOTE = "the host may be gone"
 
-_UNSCALED = (1.0, 1.0, 1.0)
-SIFT_FLOW = Normalization("custom", "bgr", 1.0, (114.578, 115.294, 108.353), _UNSCALED)
-NYUD_COLOR = Normalization("custom", "bgr", 1.0, (116.190, 97.203, 92.318), _UNSCALED)
-NYUD_HHA = Normalization("custom", "rgb", 1.0, (132.431, 94.076, 118.477), _UNSCALED)  # channels stay as they are
-VOC = PRESETS["caffe-voc"]
+VOC = "caffe-voc"
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Row:
     arch: str
     num_classes: int
     trained_on: str
-    normalization: Normalization | None
+    normalization: str
     miou: float | None = None
     sha1: str | None = None
     note: str = ""
@@ -63,39 +59,39 @@ ROWS = (
     Row(
         "siftflow-fcn32s",
         "siftflow-fcn32s-heavy.caffemodel",
-        "fcn32s",
+        "siftflow-fcn32s",
         33,
         "SIFT Flow",
-        SIFT_FLOW,
+        "siftflow",
         note=_GEOMETRIC,
     ),
     Row(
         "siftflow-fcn16s",
         "siftflow-fcn16s-heavy.caffemodel",
-        "fcn16s",
+        "siftflow-fcn16s",
         33,
         "SIFT Flow",
-        SIFT_FLOW,
+        "siftflow",
         note=_GEOMETRIC,
     ),
     Row(
         "siftflow-fcn8s",
         "siftflow-fcn8s-heavy.caffemodel",
-        "fcn8s",
+        "siftflow-fcn8s",
         33,
         "SIFT Flow",
-        SIFT_FLOW,
+        "siftflow",
         note=_GEOMETRIC,
     ),
-    Row("nyud-fcn32s-color", "nyud-fcn32s-color-heavy.caffemodel", "fcn32s", 40, "NYUDv2 colour", NYUD_COLOR),
-    Row("nyud-fcn32s-hha", "nyud-fcn32s-hha-heavy.caffemodel", "fcn32s", 40, "NYUDv2 HHA", NYUD_HHA),
+    Row("nyud-fcn32s-color", "nyud-fcn32s-color-heavy.caffemodel", "fcn32s", 40, "NYUDv2 colour", "nyud"),
+    Row("nyud-fcn32s-hha", "nyud-fcn32s-hha-heavy.caffemodel", "fcn32s", 40, "NYUDv2 HHA", "nyud-hha"),
     Row(
         "nyud-fcn32s-color-hha",
         "nyud-fcn32s-color-hha-heavy.caffemodel",
-        "fcn32s",
+        "nyud-fcn32s-color-hha",
         40,
         "NYUDv2 colour and HHA",
-        None,
+        "nyud-color-hha",
         note="two trunks, whose scores are averaged",
     ),
 )
@@ -112,7 +108,7 @@ def _entry(row: Row) -> Pretrained:
         num_classes=row.num_classes,
         classes=VOC_CLASSES if row.num_classes == len(VOC_CLASSES) else (),
         trained_on=row.trained_on,
-        normalization=row.normalization,
+        normalization=PRESETS[row.normalization],
         score=Score("mIoU", row.miou, "seg11valid (736 images), native size") if row.miou else None,
         licence="BVLC model licence",
         note="; ".join(filter(None, (row.note, NOTE))),

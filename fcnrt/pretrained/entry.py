@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from fcnrt.errors import InputError
@@ -66,11 +66,12 @@ class Pretrained:
         min_bytes: The file is no smaller,
         max_bytes: and no larger than this; both are the same where the size is known exactly.
         kind: An FCN, or a classifier that can be convolutionalized into one.
-        arch: The net, as its publisher calls it; for the paper's own, as ``fcnrt.models`` does.
+        arch: An FCN's name in ``fcnrt.models.ARCHITECTURES``; a classifier's as torchvision has it.
         num_classes: Of the first head, where there are several.
         classes: Their names where this package or the publisher lists them, else empty: the file itself may.
         trained_on: The data set.
-        normalization: How the net wants its input; None where no one rule does (two trunks, a fourth channel).
+        normalization: How the net wants its input; None where nobody says.
+        options: Those of the net that its tensors cannot tell, such as ``output_stride``.
         score: As published, None where nothing was.
         licence: As its publisher states it.
         sources: Where each fact is stated: "url", "size", "digest", "score", "licence" and so on.
@@ -92,6 +93,7 @@ class Pretrained:
     licence: str
     classes: tuple[str, ...] = ()
     normalization: Normalization | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     score: Score | None = None
     min_bytes: int = 1
     max_bytes: int = MAX_BYTES

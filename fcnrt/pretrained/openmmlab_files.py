@@ -92,7 +92,9 @@ ROWS = (
     ("fcn_r101-d8_480x480_80k_pascal_context_59", "20210416_110804-9a6f2c94", 49.35),
 )
 
-_NAME = re.compile(r"(?P<arch>fcn_(?:d6_)?r\d+b?-d\d+)(?:_fp16)?_(?P<crop>\d+x\d+)_(?P<steps>\d+k)_(?P<data>\w+)")
+_NAME = re.compile(
+    r"fcn_(?P<d6>d6_)?r(?P<depth>\d+)b?-d(?P<stride>\d+)(?:_fp16)?_(?P<crop>\d+x\d+)_(?P<steps>\d+k)_(?P<data>\w+)"
+)
 
 
 def _entry(name: str, stamp: str, miou: float) -> Pretrained:
@@ -106,11 +108,16 @@ def _entry(name: str, stamp: str, miou: float) -> Pretrained:
         file_name=file_name,
         digest=Digest("sha256", stamp.rpartition("-")[2]),
         kind="fcn",
-        arch=parts["arch"],
+        arch=f"mmseg-fcn-resnet{parts['depth']}",
         num_classes=num_classes,
         classes=classes,
         trained_on=trained_on,
-        normalization=PRESETS["imagenet"],
+        normalization=PRESETS["mmseg"],
+        options={
+            "output_stride": int(parts["stride"]),
+            "head_dilation": 6 if parts["d6"] else 1,
+            "align_corners": parts["crop"] == "769x769",
+        },
         score=Score("mIoU", miou, f"{trained_on} val, one scale; trained on {parts['crop']}, {parts['steps']} steps"),
         licence="Apache-2.0",
         sources={

@@ -32,6 +32,7 @@ class Row:
     size: int | None
     score: float
     note: str = ""
+    normalization: str = "imagenet"
 
 
 FCNS = (
@@ -86,6 +87,7 @@ CLASSIFIERS = (
         None,
         69.778,
         note="torchvision's net shifts its input once more, to mean and standard deviation 0.5 (transform_input)",
+        normalization="inception",
     ),
     Row(
         "resnet18",
@@ -146,7 +148,8 @@ def _fcn(row: Row) -> Pretrained:
     return Pretrained(
         **_common(row),
         kind="fcn",
-        arch=row.name.removesuffix("_coco"),
+        arch=row.name.removesuffix("_coco").replace("_", "-"),
+        options={"output_stride": 8},
         num_classes=len(VOC_CLASSES),
         classes=VOC_CLASSES,
         trained_on="COCO, VOC's 20 classes",
@@ -174,7 +177,7 @@ def _common(row: Row) -> dict[str, Any]:
         "digest": Digest("sha256", row.sha256),
         "min_bytes": row.size or low,
         "max_bytes": row.size or high,
-        "normalization": PRESETS["imagenet"],
+        "normalization": PRESETS[row.normalization],
         "licence": "BSD-3-Clause",
         "note": row.note,
         "sources": {

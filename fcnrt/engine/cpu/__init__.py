@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
+from fcnrt.engine.cpu.int8 import Int8Steps, check_takes_8_bits, largest_activations
 from fcnrt.engine.cpu.steps import CPUSteps
-from fcnrt.engine.planned import PlannedTrunk
+from fcnrt.engine.planned import NOMINAL_SIZE, PlannedTrunk
 from fcnrt.models import FCN
+from fcnrt.plan.lowering import lower
 
 __all__ = ["plan_on_cpu"]
 
 
-def plan_on_cpu(net: FCN, dtype: torch.dtype, *, halo: bool = True) -> PlannedTrunk:
+def plan_on_cpu(net: FCN, dtype: torch.dtype, *, halo: bool = True, calibration: Sequence[Tensor] = ()) -> PlannedTrunk:
     """The trunk of ``net``, packed for the CPU.
 
     Args:
         net: a reference net on the CPU in evaluation mode, batch norm folded.
-        dtype: of weights and activations.
+        dtype: of weights and activations; ``torch.int8`` has activations in uint8.
         halo: compute only what depends on the image.
+        calibration: normalised images ``[N,C,H,W]`` that show how large activations become, for int8.
 
     Raises:
         NotLowerableError: the trunk does something that no op of a graph stands for.
     """
+    if dtype == torch.int8:
+        graph = lower(net, *NOMINAL_SIZE)
+        check_takes_8_bits(graph)
+        steps = Int8Steps(net, graph, largest_activations(net, calibration))
+        return PlannedTrunk(net, torch.uint8, steps, halo=halo)
     return PlannedTrunk(net, dtype, CPUSteps(net, dtype), halo=halo)
