@@ -73,6 +73,7 @@ def test_sdist_can_be_tested(dist: Path) -> None:
         "constraints.txt",
         "LICENSE",
         "README.md",
+        "docs/checkpoints.md",
         "tests/conftest.py",
         "fcnrt/__init__.py",
     }

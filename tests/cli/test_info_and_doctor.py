@@ -9,7 +9,9 @@ import pytest
 import torch
 
 import fcnrt
+from fcnrt.checkpoints import read_checkpoint
 from fcnrt.cli import doctor, main
+from fcnrt.models import create_model
 
 
 def test_info_says_what_was_recognised_and_why(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,6 +32,32 @@ def test_info_json(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None
     state = torch.load(checkpoint, weights_only=True)
     assert record["parameters"] == sum(tensor.numel() for tensor in state.values())
     assert (record["num_classes"], record["arch"], record["width"]) == (5, "fcn8s", 1 / 16)
+
+
+def test_info_of_a_published_name(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is fetched, and the registry says what the file does not; ``convert`` makes that a fact of the new file."""
+    monkeypatch.setattr("fcnrt.segmenter.pull", lambda name, progress: checkpoint)
+    assert main(["info", "fcn8s-atonce-voc"]) == 0
+    captured = capsys.readouterr()
+    lines = {line.split()[0]: line for line in captured.out.splitlines()}
+    assert lines["file"].split()[1] == str(checkpoint)
+    assert lines["architecture"].endswith("fcn8s-atonce  [registry]")
+    assert "is assumed" not in captured.err
+    out = tmp_path / "out.safetensors"
+    assert main(["convert", "fcn8s-atonce-voc", str(out)]) == 0
+    assert read_checkpoint(out).spec.arch == "fcn8s-atonce"
+
+
+def test_info_of_a_binary_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The threshold goes into the weights, and is told all the same."""
+    net = create_model("mmseg-fcn-resnet18", 1, width=1 / 16)
+    torch.save({"state_dict": net.state_dict()}, tmp_path / "iter.pth")
+    assert main(["info", str(tmp_path / "iter.pth")]) == 0
+    assert "threshold      0.3  [default]" in capsys.readouterr().out
+    assert main(["info", str(tmp_path / "iter.pth"), "--option", "threshold=0.5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["told"] == {"threshold": 0.5}
 
 
 def test_info_refuses_what_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
