@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.conv_table import LAYERS, Layer
 from benchmarks.environment import COMMIT_VARIABLE, ROOT, commit, environment
 from benchmarks.results import RESULTS, SCHEMA_VERSION, write_json
 
@@ -40,12 +42,46 @@ class Stage:
     parity: bool = False
     workers: int = 1
     """processes side by side, where pytest-xdist is there; never while time is taken"""
+    under: tuple[str, ...] = ()
+    """a program that runs the tests and watches them; where it is not installed, the stage is left out"""
+    tunes: bool = False
+    """a run of the tuner, whose table the benchmarks after it use"""
+
+
+_TUNER = "kernels/fcnrt_kernels/tune.py"
+
+
+def _problem(layer: Layer, batch: int) -> str:
+    """A layer as the tuner's command line takes it."""
+    pool = "+pool" if layer.pool else ""
+    return f"{batch}x{layer.side}x{layer.side}x{layer.channels}x{layer.out_channels}x{layer.kernel}{pool}"
 
 
 STAGES = (
     Stage("parity_ops", ("tests/device/test_ops.py",), 5, parity=True, workers=8),
+    Stage("parity_conv", ("tests/device/test_conv.py",), 6, parity=True, workers=8),
+    *(
+        Stage(
+            f"conv_{tool}",
+            ("tests/device/test_conv.py", "-k", "small_for_the_sanitizer"),
+            6,
+            parity=True,
+            under=("compute-sanitizer", f"--tool={tool}", "--error-exitcode=1", "--target-processes=all"),
+        )
+        for tool in ("memcheck", "racecheck")
+    ),
     Stage("parity_network", ("tests/device/test_network.py",), 5, parity=True),
     Stage("kernel", ("benchmarks/test_kernel.py", "--benchmark-only"), 4),
+    *(
+        Stage(
+            f"tune_conv_batch{batch}",
+            (_TUNER, "--most=8", *(_problem(layer, batch) for layer in LAYERS)),
+            7,
+            tunes=True,
+        )
+        for batch in (1, 16)
+    ),
+    Stage("conv", ("benchmarks/test_conv.py", "--benchmark-only", "--benchmark-max-time=0.2"), 7),
     Stage("decoder", ("benchmarks/test_decoder.py", "--benchmark-only"), 4),
     Stage("network", ("benchmarks/test_network.py", "--benchmark-only"), 4),
     # torch.compile searches for minutes, so it competes in one group only, in a run that has all of its group.
@@ -66,6 +102,8 @@ _GRACE_SECONDS = 20
 
 def run_stage(stage: Stage, folder: Path, machine: str) -> bool:
     """Run one stage and leave its result; whether all of it passed."""
+    if stage.tunes:
+        return _tune(stage, folder / machine)
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.xml"
         command = [*_PYTEST_OPTIONS, *stage.arguments]
@@ -75,7 +113,9 @@ def run_stage(stage: Stage, folder: Path, machine: str) -> bool:
                 command += [f"--numprocesses={stage.workers}"]
         else:
             command += [f"--fcnrt-results={folder}"]
-        passed = _run([sys.executable, "-m", "pytest", *command], stage.minutes * 60) == 0
+        passed = (
+            _run([*stage.under, sys.executable, "-m", "pytest", *command], stage.minutes * 60, folder / machine) == 0
+        )
         if not stage.parity or not report.exists():
             return passed
         summary = parity_summary(report.read_text(encoding="utf-8"))
@@ -89,6 +129,17 @@ def run_stage(stage: Stage, folder: Path, machine: str) -> bool:
         }
         write_json(folder / machine / f"{stage.name}{'' if passed else '-incomplete'}.json", result)
         return passed
+
+
+def _tune(stage: Stage, folder: Path) -> bool:
+    """Add to the table of measured tiles, which lies in ``configs`` beside the results and is kept if cut short."""
+    table = folder / "configs" / f"{folder.name}.json"
+    command = [sys.executable, "-m", "fcnrt_kernels.tune", f"--out={table}", *stage.arguments[1:]]
+    if _run(command, stage.minutes * 60) != 0:
+        return False
+    result = {"schema_version": SCHEMA_VERSION, "suite": stage.name, "commit": commit(), "environment": environment()}
+    write_json(folder / f"{stage.name}.json", {**result, "table": f"configs/{table.name}"})
+    return True
 
 
 def parity_summary(junit_xml: str) -> dict[str, Any]:
@@ -113,14 +164,21 @@ def parity_summary(junit_xml: str) -> dict[str, Any]:
     return {"passed": len(cases) - len(failed), "failed": failed, "worst": worst, "tests": cases}
 
 
-def _run(command: Sequence[str], seconds: float) -> int:
-    """The exit status of a program, which is ended with all that it started when its time is up."""
+def _run(command: Sequence[str], seconds: float, cache: Path | None = None) -> int:
+    """The exit status of a program, which is ended with all that it started when its time is up.
+
+    ``cache`` is where it finds the table of measured tiles.
+    """
     print("+", *command[1:], flush=True)
     paths = [str(ROOT), str(ROOT / "kernels"), *filter(None, [os.environ.get("PYTHONPATH")])]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            **({} if cache is None else {"FCNRT_CACHE_DIR": str(cache)}),
+        },
         start_new_session=True,
     )
     try:
@@ -164,6 +222,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         if (folder / machine / f"{stage.name}.json").exists():
             print(f"{stage.name}: has a result already", flush=True)
+            continue
+        if stage.under and shutil.which(stage.under[0]) is None:
+            print(f"{stage.name}: left out, {stage.under[0]} is not installed", flush=True)
             continue
         start = time.monotonic()
         passed = run_stage(stage, folder, machine)

@@ -5,6 +5,7 @@ Needs Triton and the NVIDIA tools that its Linux wheel ships with; no GPU and no
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -18,16 +19,9 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
+from triton.tools.tensor_descriptor import TensorDescriptor
 
-SHARED_MEMORY: Mapping[int, int] = {
-    80: 163 << 10,
-    86: 99 << 10,
-    89: 99 << 10,
-    90: 227 << 10,
-    100: 227 << 10,
-    120: 99 << 10,
-}
-"""Bytes of shared memory that one block may take, by compute capability (CUDA C++ Programming Guide, table 30)."""
+from fcnrt_kernels.conv_config import SHARED_MEMORY
 
 _TYPES = {
     torch.float32: "fp32",
@@ -60,6 +54,8 @@ class CompiledKernel:
     warps: int
     """of one block, with those that warp specialisation adds"""
     ptx: str
+    ttgir: str = ""
+    """Triton's own form of the kernel, in which layouts and moves between memories can be seen"""
 
     @property
     def matrix_instructions(self) -> frozenset[str]:
@@ -71,6 +67,23 @@ class CompiledKernel:
         """Whether its shared memory is within the target's limit."""
         return self.shared_bytes <= SHARED_MEMORY[self.capability]
 
+    def assembler_messages(self) -> str:
+        """What ptxas has to say, such as that it makes asynchronous matrix instructions wait for one another.
+
+        Raises:
+            RuntimeError: ptxas fails.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "kernel.ptx")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(self.ptx)
+            target = f"--gpu-name=sm_{self.capability}{'a' if self.capability >= 90 else ''}"
+            command = [triton.knobs.nvidia.ptxas.path, "--verbose", target, path, f"--output-file={path}.cubin"]
+            run = subprocess.run(command, capture_output=True, text=True, check=False)
+        if run.returncode:
+            raise RuntimeError(f"{command[0]} fails: {run.stderr.strip()!r}")
+        return run.stderr
+
 
 def compile_kernel(
     kernel: JITFunction[Any],
@@ -80,6 +93,7 @@ def compile_kernel(
     *,
     num_warps: int = 4,
     num_stages: int = 3,
+    maxnreg: int | None = None,
 ) -> CompiledKernel:
     """Compile ``kernel`` for ``sm_<capability>``.
 
@@ -88,9 +102,10 @@ def compile_kernel(
         capability: a key of ``SHARED_MEMORY``.
         arguments: the type of each argument in Triton's notation, with the specialisation that a launch would find
             after a colon: ``"*bf16:16"`` is a pointer to bfloat16 whose address is a multiple of 16, ``"i32:16"``
-            an integer that is, ``"i32:1"`` one that is 1 and no longer passed, ``"i32"`` any other.
+            an integer that is, ``"i32:1"`` one that is 1 and no longer passed, ``"i32"`` any other, and
+            ``"tensordesc<bf16[1, 64]>"`` a descriptor of boxes of 1 x 64.
         constants: a value for each ``tl.constexpr`` argument.
-        num_warps, num_stages: as in a launch.
+        num_warps, num_stages, maxnreg: as in a launch.
 
     Raises:
         ValueError: the arguments are not those of the kernel, or the target is unknown.
@@ -103,7 +118,7 @@ def compile_kernel(
         known = ", ".join(map(str, SHARED_MEMORY))
         raise ValueError(f"capability {capability} is unknown; expected one of {known}")
     source = _source(kernel, arguments, constants)
-    options = {"num_warps": num_warps, "num_stages": num_stages}
+    options = {"num_warps": num_warps, "num_stages": num_stages, "maxnreg": maxnreg}
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     registers, spill_bytes = _resource_usage(compiled.asm["cubin"])
     return CompiledKernel(
@@ -114,15 +129,52 @@ def compile_kernel(
         shared_bytes=compiled.metadata.shared,
         warps=compiled.metadata.num_warps,
         ptx=compiled.asm["ptx"],
+        ttgir=compiled.asm["ttgir"],
     )
 
 
-def argument_type(value: torch.Tensor | int | float) -> str:
+@dataclass(frozen=True)
+class Launch:
+    """A launch that was written down instead of made."""
+
+    kernel: JITFunction[Any]
+    arguments: Mapping[str, str]
+    constants: Mapping[str, object]
+    options: Mapping[str, int]
+
+    def compile(self, capability: int) -> CompiledKernel:
+        """``compile_kernel`` of what would have been launched."""
+        return compile_kernel(self.kernel, capability, self.arguments, self.constants, **self.options)
+
+
+@contextlib.contextmanager
+def recorded_launches() -> Iterator[list[Launch]]:
+    """Within it Triton writes launches down, in order, and makes none: tensors may lie on the CPU."""
+    launches: list[Launch] = []
+
+    def run(kernel: JITFunction[Any], *values: Any, grid: Any, warmup: bool, **keywords: Any) -> None:
+        constants = {name: value for name, value in keywords.items() if name in kernel.arg_names}
+        options = {name: value for name, value in keywords.items() if name not in kernel.arg_names}
+        names = [name for name in kernel.arg_names if name not in constants]
+        arguments = dict(zip(names, map(argument_type, values), strict=True))
+        launches.append(Launch(kernel, arguments, constants, options))
+
+    original = JITFunction.run
+    JITFunction.run = run
+    try:
+        yield launches
+    finally:
+        JITFunction.run = original
+
+
+def argument_type(value: torch.Tensor | TensorDescriptor | int | float) -> str:
     """The type of an argument of a launch as ``compile_kernel`` wants it, specialised as Triton specialises it.
 
     Raises:
         ValueError: a tensor of a type that kernels do not take.
     """
+    if isinstance(value, TensorDescriptor):
+        return f"tensordesc<{_TYPES[value.base.dtype]}{[*value.block_shape]}>"
     if isinstance(value, torch.Tensor):
         if value.dtype not in _TYPES:
             raise ValueError(f"a tensor is {value.dtype}; expected one of {', '.join(map(str, _TYPES))}")

@@ -9,6 +9,9 @@ from torch import Tensor
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
+MOST = (1 << 31) - (1 << 16)
+"""Pixels of an image, and taps, that 32 bits number with a tile to spare; offsets in memory have 64 bits."""
+
 TRANSPOSED = "transposed"
 RULES = (TRANSPOSED, "half_pixel", "align_corners", "nearest")
 """How coarse scores become fine: a transposed convolution, or one of the interpolations of torch's."""
@@ -34,6 +37,11 @@ def check_upsampling(
     """The window lies inside the upsampled map, and the taps fit the scores and the rule."""
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; expected {', '.join(map(repr, RULES))}")
+    pixels, weights = size[0] * size[1], 0 if taps is None else taps.numel()
+    if max(pixels, weights) >= MOST:
+        raise ValueError(
+            f"a window of {pixels} pixels with {weights} taps: the kernels count up to 2^31 of each; expected fewer"
+        )
     if rule != TRANSPOSED:
         if taps is not None or any(offset) or min(size) < 1:
             raise ValueError(
@@ -103,3 +111,59 @@ def check_out(out: Tensor, shape: tuple[int, ...], dtypes: tuple[torch.dtype, ..
         raise ValueError(
             f"out is {out.dtype} {list(out.shape)} on {out.device}; expected {names} {list(shape)} on {device}"
         )
+
+
+def check_conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    origin: Sequence[int],
+    size: Sequence[int],
+    relu: bool,
+    pool: bool,
+) -> None:
+    """What ``conv`` demands: an NHWC map, packed weights of its type, an output of at least one position."""
+    if x.ndim != 4 or 0 in x.shape[1:]:
+        raise ValueError(f"x has shape {list(x.shape)}; expected [N, height, width, channels]")
+    if x.dtype not in DTYPES:
+        raise ValueError(f"x is {x.dtype}; expected float32, float16 or bfloat16")
+    if x.stride(3) != 1 and x.shape[3] > 1:
+        raise ValueError(f"x has strides {x.stride()}; expected channels next to each other, a last stride of 1")
+    if weight.ndim != 4 or weight.shape[3] != x.shape[3] or 0 in weight.shape:
+        raise ValueError(
+            f"weight has shape {list(weight.shape)}; expected [rows, columns, out, {x.shape[3]}], as x has "
+            f"{x.shape[3]} channels"
+        )
+    if weight.dtype != x.dtype or not weight.is_contiguous():
+        raise ValueError(f"weight is {weight.dtype}, strides {weight.stride()}; expected contiguous {x.dtype}, as x is")
+    check_bias(bias, weight.shape[2])
+    check_positions(origin, size)
+    check_devices(x, weight=weight, bias=bias)
+
+
+def check_bias(bias: Tensor, channels: int) -> None:
+    """One float for each output channel."""
+    if tuple(bias.shape) != (channels,) or not bias.is_floating_point() or not bias.is_contiguous():
+        raise ValueError(
+            f"bias is {bias.dtype} {list(bias.shape)}, strides {bias.stride()}; expected {channels} contiguous floats"
+        )
+
+
+def check_positions(origin: Sequence[int], size: Sequence[int]) -> None:
+    """A window of at least one row and one column, wherever it lies."""
+    if len(origin) != 2 or len(size) != 2 or min(size) < 1:
+        raise ValueError(f"origin is {list(origin)}, size is {list(size)}; expected two numbers each, a size from 1 up")
+
+
+def check_devices(x: Tensor, **others: Tensor) -> None:
+    """All tensors lie where the first one does."""
+    for name, tensor in others.items():
+        if tensor.device != x.device:
+            raise ValueError(f"{name} is on {tensor.device}, the input on {x.device}; expected the same device")
+
+
+def check_nhwc_out(out: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+    """A caller's NHWC buffer has the shape, the type and the device of the result, and channels next to each other."""
+    check_out(out, shape, (dtype,), device)
+    if out.stride(3) != 1 and out.shape[3] > 1:
+        raise ValueError(f"out has strides {out.stride()}; expected channels next to each other, a last stride of 1")

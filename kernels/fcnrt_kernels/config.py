@@ -42,8 +42,15 @@ def select_matrix_tile(num_classes: int, channels: int, itemsize: int, *, dense:
     block_c = min(32 if dense else 64, max(LANE_MULTIPLE, next_power_of_two(num_classes)))
     block_k = min(16 if dense else 128 // itemsize, max(LANE_MULTIPLE, next_power_of_two(channels)))
     if dense:
-        return MatrixTile(block_p=32, block_c=block_c, block_k=block_k)
+        return MatrixTile(block_p=32, block_c=block_c, block_k=block_k, num_stages=2)
     return MatrixTile(block_p=64, block_c=block_c, block_k=block_k)
+
+
+def select_first_tile(terms: int, out_channels: int, *, exact: bool) -> MatrixTile:
+    """For the first layer, whose sums have few terms: all of them at once up to 32, as many channels as VGG has."""
+    block_c = min(32 if exact else 64, max(LANE_MULTIPLE, next_power_of_two(out_channels)))
+    block_k = min(16 if exact else 32, max(LANE_MULTIPLE, next_power_of_two(terms)))
+    return MatrixTile(block_p=64 if exact else 128, block_c=block_c, block_k=block_k)
 
 
 def next_power_of_two(value: int) -> int:

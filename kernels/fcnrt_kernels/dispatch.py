@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
 
 from torch import Tensor
 
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
+# Triton itself reads the variable once, when a kernel is defined. Constants, since torch.compile traces the functions
+# below and refuses a cache.
+_INTERPRETING = _HAS_TRITON and os.environ.get("TRITON_INTERPRET", "0").lower() in {"1", "true", "yes", "on"}
 
-@functools.cache
+
 def has_triton() -> bool:
     """Whether triton can be imported. It cannot be on macOS, on Windows, or beside some CPU builds of torch."""
-    return importlib.util.find_spec("triton") is not None
+    return _HAS_TRITON
 
 
-@functools.cache
 def interpreting() -> bool:
-    """Whether Triton's interpreter is on. Triton itself reads the variable once, when a kernel is defined."""
-    return has_triton() and os.environ.get("TRITON_INTERPRET", "0").lower() in {"1", "true", "yes", "on"}
+    """Whether Triton's interpreter is on."""
+    return _INTERPRETING
 
 
 def runs_triton(x: Tensor) -> bool:

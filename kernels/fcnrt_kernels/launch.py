@@ -1,4 +1,4 @@
-"""What every launch of a decoder kernel needs to know."""
+"""What the launch of a kernel needs to know."""
 
 from __future__ import annotations
 
@@ -47,6 +47,12 @@ def dot_precision() -> str:
     """How float32 products of score layers are formed: TF32 only where the user allowed it to torch."""
     # Of torch's two interfaces this one also reads what the older one set; the other way round it raises.
     return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
+
+
+def conv_precision() -> str:
+    """How float32 products of convolutions are formed: torch's own setting for them, which allows TF32 at first."""
+    settings = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # torch puts it there at run time
+    return "tf32" if settings.fp32_precision == "tf32" else "ieee"
 
 
 def on_device(x: Tensor) -> contextlib.AbstractContextManager[object]:

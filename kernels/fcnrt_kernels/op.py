@@ -46,8 +46,15 @@ class Op:
             self._write(_as_tuple(out), args)
             return out
 
+        def write(*args: Any) -> None:
+            results = schema.count("Tensor", schema.index("->"))
+            self._into(args[-results:], args[:-results])
+
         self._op = torch.library.custom_op(f"fcnrt::{name}", run, mutates_args=(), schema=schema)
         self._op.register_fake(allocate)
+        names, signature = _writing(schema)
+        self._out = torch.library.custom_op(f"fcnrt::{name}_out", write, mutates_args=names, schema=signature)
+        self._out.register_fake(lambda *args: None)
 
     def __call__(self, *args: Any) -> Any:
         """New outputs, through torch's dispatcher: visible to compile, export and autograd."""
@@ -55,13 +62,19 @@ class Op:
 
     def into(self, out: Any, *args: Any) -> Any:
         """Write ``out``, without the dispatcher's microseconds. The caller has checked what ``out`` is."""
+        if torch.compiler.is_compiling():
+            self._out(*args, *_as_tuple(out))  # a launch cannot be traced
+        else:
+            self._into(_as_tuple(out), args)
+        return out
+
+    def _into(self, out: tuple[Any, ...], args: tuple[Any, ...]) -> None:
         self._check(*args)
         if runs_triton(args[0]):
-            self._write(_as_tuple(out), args)
+            self._write(out, args)
         else:
-            for buffer, result in zip(_as_tuple(out), _as_tuple(self._twin(*args)), strict=True):
+            for buffer, result in zip(out, _as_tuple(self._twin(*args)), strict=True):
                 buffer.copy_(result)
-        return out
 
     def _write(self, out: tuple[Any, ...], args: tuple[Any, ...]) -> None:
         if out[0].numel():  # an empty batch has no grid to launch
@@ -69,10 +82,13 @@ class Op:
 
 
 def _as_allocated(results: Any, allocate: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """A twin's results laid out as ``allocate`` promises: torch leaves strides open where a side is 0 or 1."""
+    """A twin's results as ``allocate`` promises them: torch leaves strides open where a side is 0 or 1."""
     buffers = allocate(*args)
     pairs = list(zip(_as_tuple(buffers), _as_tuple(results), strict=True))
-    if all(buffer.stride() == result.stride() and not result.storage_offset() for buffer, result in pairs):
+    if all(
+        (buffer.dtype, buffer.stride(), 0) == (result.dtype, result.stride(), result.storage_offset())
+        for buffer, result in pairs
+    ):
         return results
     for buffer, result in pairs:
         buffer.copy_(result)
@@ -81,3 +97,11 @@ def _as_allocated(results: Any, allocate: Callable[..., Any], args: tuple[Any, .
 
 def _as_tuple(out: Any) -> tuple[Any, ...]:
     return out if isinstance(out, tuple) else (out,)
+
+
+def _writing(schema: str) -> tuple[tuple[str, ...], str]:
+    """The results of ``schema`` as arguments that the op writes: their names, and the schema with them."""
+    arguments, _, results = schema.partition(" -> ")
+    names = tuple(f"out{index}" for index in range(results.count("Tensor")))
+    written = ", ".join(f"Tensor({letter}!) {name}" for letter, name in zip("abc", names, strict=False))
+    return names, f"{arguments.removesuffix(')')}, {written}) -> ()"

@@ -6,6 +6,7 @@ Each has the signature of the op of its name. All arithmetic is in float32 (floa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -83,15 +84,95 @@ def upsample_argmax_confidence(
     size: Sequence[int],
     rule: str = "transposed",
 ) -> tuple[Tensor, Tensor]:
-    """The labels of ``upsample_argmax`` and the winner's softmax probability in float16."""
+    """The labels of ``upsample_argmax`` and the winner's softmax probability, in float32."""
     logits = upsample_crop(scores, taps, kernel, stride, offset, size, rule)
     labels = logits.argmax(dim=1).to(label_dtype(scores.shape[1]))
-    return labels, logits.softmax(dim=1).amax(dim=1).half()
+    return labels, logits.softmax(dim=1).amax(dim=1)
+
+
+def decode_labels(
+    scores: Tensor,
+    skips: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    scales: Sequence[float],
+    skip_offsets: Sequence[int],
+    taps: Sequence[Tensor | None],
+    kernels: Sequence[int],
+    strides: Sequence[int],
+    offsets: Sequence[int],
+    sizes: Sequence[int],
+    rules: Sequence[str],
+) -> Tensor:
+    """``score_upsample_add`` for each skip, then ``upsample_argmax``: one upsampling more than skips.
+
+    ``skip_offsets``, ``offsets`` and ``sizes`` are rows and columns of one level after the other.
+    """
+    scores, *last = _refine(
+        scores, skips, weights, biases, scales, skip_offsets, taps, kernels, strides, offsets, sizes, rules
+    )
+    return upsample_argmax(scores, *last)
+
+
+def decode_labels_confidence(
+    scores: Tensor,
+    skips: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    scales: Sequence[float],
+    skip_offsets: Sequence[int],
+    taps: Sequence[Tensor | None],
+    kernels: Sequence[int],
+    strides: Sequence[int],
+    offsets: Sequence[int],
+    sizes: Sequence[int],
+    rules: Sequence[str],
+) -> tuple[Tensor, Tensor]:
+    """The labels of ``decode_labels`` and the winner's softmax probability, in float32."""
+    scores, *last = _refine(
+        scores, skips, weights, biases, scales, skip_offsets, taps, kernels, strides, offsets, sizes, rules
+    )
+    return upsample_argmax_confidence(scores, *last)
 
 
 def label_dtype(num_classes: int) -> torch.dtype:
     """uint8, or int32 past 255 classes: 255 stays free to mean void."""
     return torch.uint8 if num_classes <= 255 else torch.int32
+
+
+def _refine(
+    scores: Tensor,
+    skips: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    scales: Sequence[float],
+    skip_offsets: Sequence[int],
+    taps: Sequence[Tensor | None],
+    kernels: Sequence[int],
+    strides: Sequence[int],
+    offsets: Sequence[int],
+    sizes: Sequence[int],
+    rules: Sequence[str],
+) -> tuple[Any, ...]:
+    """The scores after the last skip, and the arguments of the last upsampling."""
+    how = [
+        (taps[level], kernels[level], strides[level], offsets[2 * level : 2 * level + 2])
+        for level in range(len(kernels))
+    ]
+    for level, skip in enumerate(skips):
+        pair = slice(2 * level, 2 * level + 2)
+        scores = score_upsample_add(
+            scores,
+            skip,
+            weights[level],
+            biases[level],
+            *how[level],
+            skip_offset=skip_offsets[pair],
+            size=sizes[pair],
+            scale=scales[level],
+            rule=rules[level],
+        )
+    return scores, *how[-1], sizes[-2:], rules[-1]
 
 
 def _upcast(x: Tensor) -> Tensor:

@@ -53,6 +53,15 @@ def upsample_argmax(
     op = _OP_CONFIDENCE if confidence else _OP
     if out is None:
         return op(*args)
+    return op.into(check_labels_out(out, scores, size, confidence), *args)
+
+
+def check_labels_out(out: Any, scores: Tensor, size: Sequence[int], confidence: bool) -> Any:
+    """``out`` as it is, where it can take the labels of ``scores`` at ``size``, and with ``confidence`` both.
+
+    Raises:
+        ValueError: it cannot.
+    """
     if confidence != (isinstance(out, tuple) and len(out) == 2):
         raise ValueError(
             f"out is a {type(out).__name__} with confidence={confidence}; expected a tuple of labels and probability "
@@ -63,7 +72,7 @@ def upsample_argmax(
     check_out(labels, shape, (label_dtype(scores.shape[1]),), scores.device)
     for tensor in probability:
         check_out(tensor, shape, (torch.float16, torch.float32), scores.device)
-    return op.into(out, *args)
+    return out
 
 
 def _allocate(

@@ -5,13 +5,23 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from fcnrt_kernels import checks, reference, score_upsample_add, upsample_argmax, upsample_crop
+from fcnrt_kernels import (
+    Refinement,
+    checks,
+    choose_decoder,
+    decode_labels,
+    reference,
+    score_upsample_add,
+    upsample_argmax,
+    upsample_crop,
+)
 
 NAN, INF = float("nan"), float("inf")
 NEEDS_CPP = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
@@ -39,6 +49,26 @@ def skip_of(
     )
 
 
+def decoder_args(kind: str, skips: int) -> tuple[Any, ...]:
+    """Arguments of ``decode_labels``: 3 classes, 5 channels a skip."""
+    features, weights, biases = zip(*(skip_of(2, 3, 5) for _ in range(2)), strict=True)
+    levels = skips + 1
+    return (
+        scores_of(2, 3, 4, 3),
+        [*features[:skips]],
+        [*weights[:skips]],
+        [*biases[:skips]],
+        [0.5] * skips,
+        [2, 1] * skips,
+        [TAPS[kind](3, 4) for _ in range(levels)],
+        [4] * levels,
+        [2] * levels,
+        [1, 2] * levels,
+        [5, 4] * levels,
+        ["transposed"] * levels,
+    )
+
+
 def problems() -> list[Any]:
     """Arguments of the registered ops, in the order of their schemas."""
     found = []
@@ -58,6 +88,11 @@ def problems() -> list[Any]:
         found.append(pytest.param("upsample_crop", (last, None, 1, 1, [0, 0], [7, 9], rule), id=f"crop-{rule}"))
     wide = torch.randn(1, 300, 2, 2)
     found.append(pytest.param("upsample_argmax", (wide, None, 4, 2, [1, 1], [3, 3], "transposed"), id="300-classes"))
+    found += [
+        pytest.param(op, decoder_args(kind, skips), id=f"{op}-{kind}-{skips}")
+        for op in ("decode_labels", "decode_labels_confidence")
+        for kind, skips in (("bilinear", 2), ("dense", 1), ("depthwise", 0))
+    ]
     # Whole rows of one class: a slice of them is contiguous, and only its place in memory tells that it is a slice.
     rows = (torch.randn(1, 1, 4, 3), torch.randn(1, 4, 4), 4, 2, [1, 0], [5, 8], "transposed")
     found.append(pytest.param("upsample_crop", rows, id="whole-rows"))
@@ -246,6 +281,71 @@ def test_out_is_written_and_returned() -> None:
         expected = upsample_argmax(scores, confidence=True, **WINDOW)
         assert torch.equal(labels, expected[0])
         assert torch.equal(probability.half(), expected[1])
+        assert torch.equal(probability, upsample_crop(scores, **WINDOW).softmax(1).amax(1).to(dtype))  # rounded once
+
+
+def test_out_is_written_in_a_compiled_graph() -> None:
+    torch.compiler.reset()
+    scores, skip = scores_of(2, 3, 4, 3), skip_of(2, 3, 5)
+
+    def decode(scores: Tensor, logits: Tensor, labels: Tensor, probability: Tensor) -> Tensor:
+        fine = score_upsample_add(scores, *skip, skip_offset=(2, 1), out=logits, **WINDOW)
+        upsample_argmax(fine, size=(7, 9), rule="half_pixel", confidence=True, out=(labels, probability))
+        return upsample_crop(scores, out=logits, **WINDOW) * 2
+
+    def buffers() -> tuple[Tensor, ...]:
+        return torch.full((2, 3, 5, 4), NAN), torch.full((2, 7, 9), 255, dtype=torch.uint8), torch.full((2, 7, 9), NAN)
+
+    expected, result = buffers(), buffers()
+    doubled = torch.compile(decode, fullgraph=True, backend="aot_eager")(scores, *result)
+    assert torch.equal(doubled, decode(scores, *expected))
+    assert all(map(torch.equal, result, expected))
+
+
+def test_decode_labels_is_the_ops_after_each_other() -> None:
+    scores, skip = scores_of(2, 3, 4, 3), skip_of(2, 3, 5)
+    level = Refinement(*skip, skip_offset=(2, 1), scale=0.5, **WINDOW)
+    fine = score_upsample_add(scores, *skip, skip_offset=(2, 1), scale=0.5, **WINDOW)
+    final: dict[str, Any] = {"kernel": 8, "stride": 4, "offset": (3, 1), "size": (13, 11)}
+    labels, probability = decode_labels(scores, [level], confidence=True, **final)
+    expected = upsample_argmax(fine, confidence=True, **final)
+    assert torch.equal(labels, expected[0])
+    assert torch.equal(probability, expected[1])
+    assert torch.equal(
+        decode_labels(scores, [], **final | {"size": (7, 5)}), upsample_argmax(scores, **final | {"size": (7, 5)})
+    )
+
+
+def test_how_many_launches_a_decoder_takes() -> None:
+    level = Refinement(*skip_of(2, 3, 5), skip_offset=(2, 1), **WINDOW)
+    resized = replace(level, rule="half_pixel", offset=(0, 0))
+    assert choose_decoder([level, level])[0] == "one"
+    assert choose_decoder([], "half_pixel")[0] == "one"
+    assert choose_decoder([level] * 3) == ("several", "3 skips; one launch takes up to two")
+    assert choose_decoder([resized, level])[1].endswith("by half_pixel interpolation")
+    assert choose_decoder([level], "nearest")[0] == "several"
+
+
+def test_a_decoder_says_which_level_is_wrong() -> None:
+    level = Refinement(*skip_of(2, 3, 5), skip_offset=(2, 1), **WINDOW)
+    wrong = replace(level, skip_offset=(4, 1))
+    with pytest.raises(ValueError, match="refinement 1: the crop takes rows 4 to 9 of a skip that has 8"):
+        decode_labels(scores_of(2, 3, 4, 3), [level, wrong], **WINDOW)
+    with pytest.raises(ValueError, match="the last upsampling: the window takes rows 9 to 14 of an upsampled map"):
+        decode_labels(scores_of(2, 3, 4, 3), [level], **WINDOW | {"offset": (9, 2)})
+    with pytest.raises(ValueError, match="expected a tuple"):
+        decode_labels(scores_of(2, 3, 4, 3), [level], **WINDOW, confidence=True, out=torch.zeros(2, 5, 4).byte())
+
+
+@pytest.mark.parametrize(
+    ("size", "taps"),
+    [((1 << 16, 1 << 15), None), ((3, 3), torch.empty(3000, 3000, 16, 16, device="meta"))],
+    ids=["pixels", "taps"],
+)
+def test_what_passes_the_kernels_counters_is_refused(size: tuple[int, int], taps: Tensor | None) -> None:
+    scores = torch.empty(1, 3000, 1 << 13, 1 << 12, device="meta")
+    with pytest.raises(ValueError, match="the kernels count up to 2\\^31"):
+        checks.check_upsampling(scores, taps, 16, 8, (0, 0), size, "transposed")
 
 
 # What is refused
@@ -432,7 +532,8 @@ def test_nothing_is_written_before_all_is_checked() -> None:
 
 def test_twins_have_the_arguments_of_their_ops() -> None:
     """Positionally, in the order of the schemas: this is how the ops call them."""
-    for name in ("upsample_crop", "upsample_argmax", "upsample_argmax_confidence", "score_upsample_add"):
+    names = ("upsample_crop", "upsample_argmax", "upsample_argmax_confidence", "score_upsample_add")
+    for name in (*names, "decode_labels", "decode_labels_confidence"):
         schema = getattr(torch.ops.fcnrt, name).default._schema
         code = getattr(reference, name).__code__
         assert [argument.name for argument in schema.arguments] == list(code.co_varnames[: code.co_argcount])

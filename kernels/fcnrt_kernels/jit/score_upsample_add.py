@@ -7,6 +7,43 @@ from fcnrt_kernels.jit.upsample import DENSE, phase_pixels, upsample_dense, upsa
 
 
 @triton.jit
+def score_pixels(
+    pixel_ptr,  # [BLOCK_P]: the skip's pixels
+    weight_ptr,
+    bias_ptr,
+    scale,
+    offs_c,  # [BLOCK_C]: classes
+    num_classes,
+    skip_channels,
+    stride_c,
+    mask,
+    PRECISION: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """The score: a matrix product of BLOCK_P skip pixels with BLOCK_C rows of the 1x1 convolution."""
+    acc = tl.zeros([BLOCK_P, BLOCK_C], dtype=tl.float32)
+    mask_c = offs_c < num_classes
+    offs_k = tl.arange(0, BLOCK_K)
+    for k in range(0, skip_channels, BLOCK_K):
+        mask_k = k + offs_k < skip_channels
+        a = tl.load(
+            pixel_ptr[:, None] + (k + offs_k)[None, :].to(tl.int64) * stride_c,
+            mask=mask[:, None] & mask_k[None, :],
+            other=0.0,
+        )
+        b = tl.load(
+            weight_ptr + offs_c[None, :] * skip_channels + (k + offs_k)[:, None],
+            mask=mask_c[None, :] & mask_k[:, None],
+            other=0.0,
+        )
+        acc = tl.dot(a, b, acc, input_precision=PRECISION)
+    bias = tl.load(bias_ptr + offs_c, mask=mask_c, other=0.0).to(tl.float32)
+    return acc * scale + bias[None, :]
+
+
+@triton.jit
 def score_upsample_add_kernel(
     coarse_ptr,
     skip_ptr,
@@ -62,25 +99,21 @@ def score_upsample_add_kernel(
         y = pixel // out_width
         x = pixel % out_width
 
-    # The score: a matrix product of BLOCK_P skip pixels with BLOCK_C rows of the 1x1 convolution.
-    acc = tl.zeros([BLOCK_P, BLOCK_C], dtype=tl.float32)
-    offs_k = tl.arange(0, BLOCK_K)
-    pixel_ptr = skip_ptr + n * stride_sn + (y + skip_y).to(tl.int64) * stride_sh + (x + skip_x) * stride_sw
-    for k in range(0, skip_channels, BLOCK_K):
-        mask_k = k + offs_k < skip_channels
-        a = tl.load(
-            pixel_ptr[:, None] + (k + offs_k)[None, :] * stride_sc,
-            mask=mask_p[:, None] & mask_k[None, :],
-            other=0.0,
-        )
-        b = tl.load(
-            weight_ptr + offs_c[None, :] * skip_channels + (k + offs_k)[:, None],
-            mask=mask_c[None, :] & mask_k[:, None],
-            other=0.0,
-        )
-        acc = tl.dot(a, b, acc, input_precision=PRECISION)
-    bias = tl.load(bias_ptr + offs_c, mask=mask_c, other=0.0).to(tl.float32)
-    acc = acc * scale + bias[None, :]
+    acc = score_pixels(
+        skip_ptr + n * stride_sn + (y + skip_y).to(tl.int64) * stride_sh + (x + skip_x).to(tl.int64) * stride_sw,
+        weight_ptr,
+        bias_ptr,
+        scale,
+        offs_c,
+        num_classes,
+        skip_channels,
+        stride_sc,
+        mask_p,
+        PRECISION,
+        BLOCK_P,
+        BLOCK_C,
+        BLOCK_K,
+    )
 
     coarse_ptr += n * stride_cn
     mask = mask_p[:, None] & mask_c[None, :]
@@ -109,7 +142,7 @@ def score_upsample_add_kernel(
     else:
         acc = upsample_diagonal(
             acc,
-            coarse_ptr + offs_c[None, :] * stride_cc,
+            coarse_ptr + offs_c[None, :].to(tl.int64) * stride_cc,
             taps_ptr + offs_c[None, :] * (KERNEL * KERNEL),
             (y + offset_y)[:, None],
             (x + offset_x)[:, None],
@@ -124,5 +157,5 @@ def score_upsample_add_kernel(
             STRIDE,
             KIND,
         )
-    out_ptr += n * stride_on + y[:, None].to(tl.int64) * stride_oh
-    tl.store(out_ptr + x[:, None] * stride_ow + offs_c[None, :] * stride_oc, acc, mask=mask)
+    out_ptr += n * stride_on + y[:, None].to(tl.int64) * stride_oh + x[:, None].to(tl.int64) * stride_ow
+    tl.store(out_ptr + offs_c[None, :].to(tl.int64) * stride_oc, acc, mask=mask)

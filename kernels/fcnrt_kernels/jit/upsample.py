@@ -49,7 +49,9 @@ def tap(position, step, length, scale, KERNEL: tl.constexpr, STRIDE: tl.constexp
             weight = 1.0 - upper_weight
         else:
             weight = upper_weight
-        index = tl.minimum(lower + step, length - 1)
+        # Where the axis keeps its size the second entry weighs nothing. It is the first one again, as in torch: a
+        # NaN beside it must not get in as 0 * NaN.
+        index = tl.minimum(lower + tl.where(scale == 1.0, 0, step), length - 1)
         kernel_index = index
         exists = index >= 0
     return index, weight, kernel_index, exists
@@ -80,13 +82,56 @@ def upsample_diagonal(
         for step_x in tl.static_range(TAPS):
             ix, weight_x, kx, exists_x = tap(x, step_x, width, scale_x, KERNEL, STRIDE, KIND)
             inside = mask & exists_y & exists_x
-            coarse = tl.load(coarse_ptr + (iy * stride_h + ix * stride_w), mask=inside, other=0.0).to(tl.float32)
+            at = iy.to(tl.int64) * stride_h + ix.to(tl.int64) * stride_w  # large maps pass 2^31 elements
+            coarse = tl.load(coarse_ptr + at, mask=inside, other=0.0).to(tl.float32)
             if KIND == DEPTHWISE:
                 weight = tl.load(taps_ptr + (ky * KERNEL + kx), mask=inside, other=0.0).to(tl.float32)
             else:
                 weight = weight_y * weight_x
             acc += weight * coarse
     return acc
+
+
+@triton.jit
+def upsample_cells(
+    coarse_ptr,  # at image n and class c
+    taps_ptr,  # at class c; read only where KIND is DEPTHWISE
+    iy,  # [1, CELLS]: the last coarse row and column that reach each cell
+    ix,
+    phase_y,  # [PIXELS, 1]: the place of each pixel in its cell
+    phase_x,
+    height,
+    width,
+    stride_h,
+    stride_w,
+    KERNEL: tl.constexpr,
+    STRIDE: tl.constexpr,
+    KIND: tl.constexpr,
+):
+    """The upsampled scores of one class at all STRIDE x STRIDE pixels of cells, ``[PIXELS, CELLS]``.
+
+    All pixels of a cell need the same few coarse scores, so each is read once a cell and not once a pixel.
+    """
+    TAPS: tl.constexpr = (KERNEL + STRIDE - 1) // STRIDE
+    value = phase_y.to(tl.float32) * 0.0 + iy.to(tl.float32) * 0.0
+    for step_y in tl.static_range(TAPS):
+        row = iy - step_y
+        ky = phase_y + step_y * STRIDE
+        for step_x in tl.static_range(TAPS):
+            column = ix - step_x
+            kx = phase_x + step_x * STRIDE
+            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            at = row.to(tl.int64) * stride_h + column.to(tl.int64) * stride_w
+            coarse = tl.load(coarse_ptr + at, mask=inside, other=0.0).to(tl.float32)
+            if KIND == DEPTHWISE:
+                weight = tl.load(taps_ptr + (ky * KERNEL + kx), mask=(ky < KERNEL) & (kx < KERNEL), other=0.0)
+            else:
+                weight = bilinear(ky, KERNEL) * bilinear(kx, KERNEL)
+            term = weight * coarse
+            if KERNEL % STRIDE != 0:  # where the kernel has no tap, an infinity must not become NaN
+                term = tl.where((ky < KERNEL) & (kx < KERNEL), term, 0.0)
+            value += term
+    return value
 
 
 @triton.jit
@@ -153,11 +198,12 @@ def upsample_dense(
             kx = phase_x + step_x * STRIDE
             column = ix - step_x
             inside = mask_y & (column >= 0) & (column < width) & (kx < KERNEL)
-            pixel_ptr = coarse_ptr + (row * stride_h + column * stride_w)
-            for k in range(0, num_classes, BLOCK_K):
+            pixel_ptr = coarse_ptr + (row.to(tl.int64) * stride_h + column.to(tl.int64) * stride_w)
+            # One or two steps, of which none is worth loading ahead: that takes registers it does not have.
+            for k in tl.range(0, num_classes, BLOCK_K, num_stages=1):
                 mask_k = k + offs_k < num_classes
                 a = tl.load(
-                    pixel_ptr[:, None] + (k + offs_k)[None, :] * stride_c,
+                    pixel_ptr[:, None] + (k + offs_k)[None, :].to(tl.int64) * stride_c,
                     mask=inside[:, None] & mask_k[None, :],
                     other=0.0,
                 )

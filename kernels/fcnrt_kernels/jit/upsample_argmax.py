@@ -3,19 +3,8 @@
 import triton
 import triton.language as tl
 
+from fcnrt_kernels.jit.argmax import keep_best_of_block, keep_better, probability
 from fcnrt_kernels.jit.upsample import phase_pixels, upsample_dense, upsample_diagonal
-
-
-@triton.jit
-def exp_gap(value, maximum):
-    """``exp(value - maximum)``, and 1 where both are the same infinity."""
-    return tl.where(value == maximum, 1.0, tl.exp(value - maximum))
-
-
-@triton.jit
-def probability(best, total):
-    """The winner's softmax probability; NaN where softmax has none, as torch gives."""
-    return tl.where(tl.abs(best) == float("inf"), float("nan"), 1.0 / total)
 
 
 @triton.jit
@@ -64,7 +53,7 @@ def upsample_argmax_kernel(
     for c in range(num_classes):
         value = upsample_diagonal(
             tl.zeros([BLOCK_Y, BLOCK_X], dtype=tl.float32),
-            scores_ptr + n * stride_sn + c * stride_sc,
+            scores_ptr + n * stride_sn + tl.cast(c, tl.int64) * stride_sc,
             taps_ptr + c * (KERNEL * KERNEL),
             y + offset_y,
             x + offset_x,
@@ -79,19 +68,13 @@ def upsample_argmax_kernel(
             STRIDE,
             KIND,
         )
-        # Strictly greater: the lowest class wins a tie. NaN wins over any number, the first NaN over later ones.
-        better = (value > best) | ((value != value) & (best == best))
-        if CONFIDENCE:
-            maximum = tl.where(better, value, best)
-            total = total * exp_gap(best, maximum) + exp_gap(value, maximum)
-        best = tl.where(better, value, best)
-        label = tl.where(better, c, label)
+        best, label, total = keep_better(value, c, best, label, total, CONFIDENCE)
 
-    row = y.to(tl.int64)
-    tl.store(labels_ptr + n * stride_ln + row * stride_lh + x * stride_lw, label, mask=mask)
+    row, column = y.to(tl.int64), x.to(tl.int64)
+    tl.store(labels_ptr + n * stride_ln + row * stride_lh + column * stride_lw, label, mask=mask)
     if CONFIDENCE:
         tl.store(
-            confidence_ptr + n * stride_pn + row * stride_ph + x * stride_pw,
+            confidence_ptr + n * stride_pn + row * stride_ph + column * stride_pw,
             probability(best, total),
             mask=mask,
         )
@@ -137,7 +120,6 @@ def upsample_argmax_dense_kernel(
     total = tl.zeros([BLOCK_P], dtype=tl.float32)
     for c in range(0, num_classes, BLOCK_C):
         offs_c = c + tl.arange(0, BLOCK_C)
-        mask_c = (offs_c < num_classes)[None, :]
         values = upsample_dense(
             tl.zeros([BLOCK_P, BLOCK_C], dtype=tl.float32),
             scores_ptr + n * stride_sn,
@@ -159,28 +141,13 @@ def upsample_argmax_dense_kernel(
             BLOCK_P,
             BLOCK_K,
         )
-        values = tl.where(mask_c, values, float("-inf"))
-        # A maximum in hardware passes over NaN: rank NaN above every number, by a value of its own.
-        is_nan = values != values
-        has_nan = tl.max(is_nan.to(tl.int32), axis=1) > 0
-        top = tl.max(tl.where(is_nan, float("-inf"), values), axis=1)
-        wins = tl.where(has_nan[:, None], is_nan, values == top[:, None])
-        first = tl.min(tl.where(wins & mask_c, offs_c[None, :], num_classes), axis=1)
-        top = tl.where(has_nan, float("nan"), top)
+        best, label, total = keep_best_of_block(values, offs_c, num_classes, best, label, total, CONFIDENCE)
 
-        better = (top > best) | ((top != top) & (best == best))
-        if CONFIDENCE:
-            maximum = tl.where(better, top, best)
-            terms = tl.where(mask_c, exp_gap(values, maximum[:, None]), 0.0)
-            total = total * exp_gap(best, maximum) + tl.sum(terms, axis=1)
-        best = tl.where(better, top, best)
-        label = tl.where(better, first, label)
-
-    row = y.to(tl.int64)
-    tl.store(labels_ptr + n * stride_ln + row * stride_lh + x * stride_lw, label, mask=mask)
+    row, column = y.to(tl.int64), x.to(tl.int64)
+    tl.store(labels_ptr + n * stride_ln + row * stride_lh + column * stride_lw, label, mask=mask)
     if CONFIDENCE:
         tl.store(
-            confidence_ptr + n * stride_pn + row * stride_ph + x * stride_pw,
+            confidence_ptr + n * stride_pn + row * stride_ph + column * stride_pw,
             probability(best, total),
             mask=mask,
         )

@@ -44,7 +44,7 @@ def upsample_crop_kernel(
     mask = (y < out_height) & (x < out_width)
     value = upsample_diagonal(
         tl.zeros([BLOCK_Y, BLOCK_X], dtype=tl.float32),
-        scores_ptr + n * stride_sn + c * stride_sc,
+        scores_ptr + n * stride_sn + c.to(tl.int64) * stride_sc,
         taps_ptr + c * (KERNEL * KERNEL),
         y + offset_y,
         x + offset_x,
@@ -60,7 +60,7 @@ def upsample_crop_kernel(
         KIND,
     )
     out_ptr += n * stride_on + c.to(tl.int64) * stride_oc
-    tl.store(out_ptr + y.to(tl.int64) * stride_oh + x * stride_ow, value, mask=mask)
+    tl.store(out_ptr + y.to(tl.int64) * stride_oh + x.to(tl.int64) * stride_ow, value, mask=mask)
 
 
 @triton.jit
@@ -118,4 +118,5 @@ def upsample_crop_dense_kernel(
     )
     out_ptr += n * stride_on + offs_c[None, :].to(tl.int64) * stride_oc
     out_ptr += y[:, None].to(tl.int64) * stride_oh
-    tl.store(out_ptr + x[:, None] * stride_ow, values, mask=mask[:, None] & (offs_c < num_classes)[None, :])
+    out_ptr += x[:, None].to(tl.int64) * stride_ow
+    tl.store(out_ptr, values, mask=mask[:, None] & (offs_c < num_classes)[None, :])

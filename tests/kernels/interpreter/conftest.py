@@ -16,7 +16,7 @@ MARGIN = 2
 
 
 class Run(Protocol):
-    def __call__(self, kernel_name: str, op: Callable[..., Any], *args: Any, **kwargs: Any) -> Any: ...
+    def __call__(self, kernel_names: str | Sequence[str], op: Callable[..., Any], *args: Any, **kwargs: Any) -> Any: ...
 
 
 class Guarded:
@@ -57,10 +57,10 @@ def guarded() -> Iterator[Guarded]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Calls an op with its twin poisoned, and asserts that one launch, of the kernel named, was made."""
+    """Calls an op with its twin poisoned, and asserts that the kernels named, and no others, were launched."""
     from triton.runtime.interpreter import GridExecutor
 
-    def run(kernel_name: str, op: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def run(kernel_names: str | Sequence[str], op: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         launched: list[str] = []
         execute = GridExecutor.__call__
 
@@ -75,7 +75,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
             patch.setattr(GridExecutor, "__call__", record)
             patch.setattr(reference, "_upcast", refuse)  # every twin begins with it
             result = op(*args, **kwargs)
-        assert launched == [kernel_name]
+        assert launched == ([kernel_names] if isinstance(kernel_names, str) else [*kernel_names])
         return result
 
     return run

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,7 +75,52 @@ def test_new_outputs_are_those_of_the_twin(run: Any) -> None:
         assert (result.dtype, result.stride()) == (expected.dtype, expected.stride())
     results = run("upsample_argmax_kernel", upsample_argmax, scores, confidence=True, **WINDOW)
     twins = reference.upsample_argmax_confidence(scores, None, **WINDOW)
-    assert [(r.dtype, r.stride()) for r in results] == [(t.dtype, t.stride()) for t in twins]
+    assert [r.stride() for r in results] == [t.stride() for t in twins]
+    assert [r.dtype for r in results] == [torch.uint8, torch.float16]
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Callable[[torch.Tensor, int], torch.Tensor]:
+    """Lays a tensor out such that its last entry along one axis lies beyond 2^31 elements, in a file of holes."""
+    files = itertools.count()
+
+    def far(x: torch.Tensor, axis: int) -> torch.Tensor:
+        strides = list(x.stride())
+        strides[axis] = (1 << 31) // (x.shape[axis] - 1) + 3
+        reach = 1 + sum((edge - 1) * stride for edge, stride in zip(x.shape, strides, strict=True))
+        memory = torch.from_file(str(tmp_path / f"{next(files)}"), shared=True, size=reach, dtype=x.dtype)
+        return memory.as_strided(x.shape, strides).copy_(x)
+
+    return far
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+@pytest.mark.parametrize("taps", [None, DENSE], ids=["bilinear", "dense"])
+def test_maps_beyond_two_to_the_31_elements(taps: torch.Tensor | None, axis: int, run: Any, far: Any) -> None:
+    """Every sum is that of the same problem close by, bit for bit."""
+    dense = "dense_" if taps is DENSE else ""
+    coarse, skip = torch.randn(1, 2, 4, 4).half(), torch.randn(1, 5, 8, 7).half()
+    score = (torch.randn(2, 5).half(), torch.randn(2))
+    window = WINDOW | {"taps": taps}
+
+    def near(x: torch.Tensor, axis: int) -> torch.Tensor:
+        return x
+
+    def results(read: Any, write: Any) -> list[torch.Tensor]:
+        scores, features = read(coarse, axis), read(skip, axis)
+        fine, logits = (write(torch.zeros(1, 2, 5, 4).half(), axis) for _ in range(2))
+        best = [torch.zeros(1, 5, 4, dtype=dtype) for dtype in (torch.uint8, torch.float16)]
+        if axis > 1:  # labels have no classes
+            best = [write(x, axis - 1) for x in best]
+        named = {"skip_offset": (2, 1), "out": fine}
+        run("score_upsample_add_kernel", score_upsample_add, scores, features, *score, **window | named)
+        run(f"upsample_crop_{dense}kernel", upsample_crop, scores, **window, out=logits)
+        run(f"upsample_argmax_{dense}kernel", upsample_argmax, scores, confidence=True, **window, out=tuple(best))
+        return [fine, logits, *best]
+
+    expected = results(near, near)
+    assert all(map(torch.equal, results(far, near), expected))
+    assert all(map(torch.equal, results(near, far), expected))
 
 
 def test_empty_batch_launches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,20 @@ def test_a_pixel_reaches_what_its_taps_reach(
         assert not logits[0, 0].any()  # the other class saw nothing of it
 
 
+@pytest.mark.parametrize("value", [NAN, INF])
+@pytest.mark.parametrize("size", [(3, 4), (3, 9), (7, 4), (5, 7)], ids=str)
+@pytest.mark.parametrize("rule", ["half_pixel", "align_corners"])
+def test_an_axis_that_keeps_its_size_spreads_nothing(rule: str, size: tuple[int, int], value: float, run: Any) -> None:
+    """The second entry weighs nothing there, and torch does not read it."""
+    scores = torch.randn(1, 2, 3, 4)
+    scores[0, 1, 1, 2] = value
+    logits = run("upsample_crop_kernel", upsample_crop, scores, rule=rule, size=size)
+    expected = torch.nn.functional.interpolate(scores, size, mode="bilinear", align_corners=rule == "align_corners")
+    torch.testing.assert_close(logits, expected, equal_nan=True)
+    labels = run("upsample_argmax_kernel", upsample_argmax, scores, rule=rule, size=size)
+    assert torch.equal(labels.long(), expected.argmax(1))
+
+
 @pytest.mark.parametrize("kind", ["bilinear", "dense"])
 def test_a_skip_pixel_reaches_its_own_output(kind: str, run: Any) -> None:
     skip = torch.zeros(1, 20, 6, 8)
