@@ -74,7 +74,9 @@ def extents(
             stored = needed.get(op.name, EMPTY) if last else reads
             inside = Interval(0, whole[op.name])
             computed = stored.cut(inside)
-            if last and (halo or isinstance(op, Image)):
+            if isinstance(op, Image):
+                computed = depending[op.name]  # read or not: it is there
+            elif last and halo:
                 computed = computed.cut(depending[op.name])
             found[op.name] = Extent(whole[op.name], computed, stored.hull(computed), uniform[op.name])
             reads = windows(op)[axis].reading(computed)
@@ -85,7 +87,7 @@ def extents(
 
 def _forward(
     graph: Graph, axis: int, size: int, whole: Mapping[str, int]
-) -> tuple[dict[str, Interval], dict[str, Interval]]:  # fmt: skip
+) -> tuple[dict[str, Interval], dict[str, Interval]]:
     """What depends on the image, and what is alike without one."""
     depending: dict[str, Interval] = {}
     uniform: dict[str, Interval] = {}

@@ -118,9 +118,7 @@ def _convolution(
     if isinstance(padding, str):
         raise NotLowerableError(f"{name} pads by {padding!r}")
     windows = _windows(weight.shape[2:], stride, padding, dilation)
-    op = Convolution(
-        recorder.fresh(name), recorder.value(x), name, x.shape[1], weight.shape[0], windows, groups
-    )  # fmt: skip
+    op = Convolution(recorder.fresh(name), recorder.value(x), name, x.shape[1], weight.shape[0], windows, groups)
     return recorder.put(_made(x, op), op)
 
 
@@ -229,9 +227,7 @@ def _pair(value: Any) -> Pair:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-def _windows(
-    kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool = False
-) -> tuple[Sliding, Sliding]:  # fmt: skip
+def _windows(kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool = False) -> tuple[Sliding, Sliding]:
     rows, columns = zip(_pair(kernel), _pair(stride), _pair(padding), _pair(dilation), strict=True)
     return Sliding(*rows, ceil=ceil), Sliding(*columns, ceil=ceil)
 

@@ -145,9 +145,7 @@ def multiplications(op: Op, area: Area) -> int:
     return op.channels * op.in_channels // op.groups * taps * area.entries
 
 
-def _demands(
-    graph: Graph, heads: Mapping[str, Decoder], windows: Mapping[str, DecoderWindows]
-) -> dict[str, Interval]:  # fmt: skip
+def _demands(graph: Graph, heads: Mapping[str, Decoder], windows: Mapping[str, DecoderWindows]) -> dict[str, Interval]:
     """What the decoders read, by value, on one axis."""
     demands: dict[str, Interval] = {}
 
@@ -165,7 +163,7 @@ def _demands(
 
 def _chains_hold(
     graph: Graph, groups: Sequence[Group], rows: Mapping[str, Extent], columns: Mapping[str, Extent]
-) -> bool:  # fmt: skip
+) -> bool:
     """Whether no convolution in the middle of a step is read beyond its map's end, where it would have to be zero."""
     for group in groups:
         for op, follower in itertools.pairwise(group):

@@ -72,6 +72,14 @@ def test_buffers_that_live_together_lie_apart(arch: str) -> None:
     assert plan.memory.elements < sum(plan.elements.values())
 
 
+def test_pixels_that_no_window_reaches() -> None:
+    """conv1 of AlexNet steps over the last rows of some images; the image is there all the same."""
+    net = create_model("fcn-alexnet", 3, width=1 / 32, padding=0).eval()
+    for size in (227, 228, 229, 230):
+        plan = make_schedule(lower(net, size, size), net.heads, size, size)
+        assert (plan.values["image"].computed.height, plan.values["image"].computed.width) == (size, size)
+
+
 def test_memory_is_shared_where_nobody_meets() -> None:
     chain = {str(step): Lifetime(640, step, step + 1) for step in range(10)}
     assert place(chain).elements == 2 * 640
