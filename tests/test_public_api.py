@@ -27,6 +27,11 @@ PUBLIC: dict[ModuleType, set[str]] = {
         "load",
     },
     fcnrt_kernels: {
+        "Refinement",
+        "choose_decoder",
+        "conv",
+        "conv_first",
+        "decode_labels",
         "score_upsample_add",
         "upsample_argmax",
         "upsample_crop",

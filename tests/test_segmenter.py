@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -192,6 +194,16 @@ def test_a_loaded_model_compiles_and_exports(model: Segmenter) -> None:
     labels = torch.compile(model.predict_labels, fullgraph=True, backend="aot_eager")
     assert (labels(x) != model.predict_labels(x)).float().mean() < 1e-3
     assert (torch.export.export(model, (x,)).module()(x) - expected).abs().max() <= bound
+
+
+def test_the_first_image_waits_for_no_compiler() -> None:
+    code = (
+        "import sys, fcnrt, numpy; from fcnrt.demo import demo_checkpoint; "
+        "fcnrt.load(demo_checkpoint()).segment(numpy.zeros((20, 30, 3), numpy.uint8)); "
+        "print([name for name in ('torch._dynamo', 'sympy', 'triton') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert run.stdout.strip() == "[]"
 
 
 def test_weights_are_not_replaced_by_halves(model: Segmenter) -> None:

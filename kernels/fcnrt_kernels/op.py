@@ -50,6 +50,7 @@ class Op:
             results = schema.count("Tensor", schema.index("->"))
             self._into(args[-results:], args[:-results])
 
+        self._run = run
         self._op = torch.library.custom_op(f"fcnrt::{name}", run, mutates_args=(), schema=schema)
         self._op.register_fake(allocate)
         names, signature = _writing(schema)
@@ -57,8 +58,12 @@ class Op:
         self._out.register_fake(lambda *args: None)
 
     def __call__(self, *args: Any) -> Any:
-        """New outputs, through torch's dispatcher: visible to compile, export and autograd."""
-        return self._op(*args)
+        """New outputs.
+
+        Through torch's dispatcher where anybody listens there: compile, export, autograd, a mode. A custom op's first
+        call imports torch's whole compiler, which would be seconds of waiting for the first label.
+        """
+        return self._op(*args) if torch.compiler.is_compiling() or _is_listened_to(args) else self._run(*args)
 
     def into(self, out: Any, *args: Any) -> Any:
         """Write ``out``, without the dispatcher's microseconds. The caller has checked what ``out`` is."""
@@ -79,6 +84,18 @@ class Op:
     def _write(self, out: tuple[Any, ...], args: tuple[Any, ...]) -> None:
         if out[0].numel():  # an empty batch has no grid to launch
             self._launch(*args, *out)
+
+
+def _is_listened_to(args: tuple[Any, ...]) -> bool:
+    """Whether more than values is asked for: a derivative, or what a mode or a kind of tensor notes of each op."""
+    if torch._C._len_torch_dispatch_stack():
+        return True
+    parts = [part for arg in args for part in (arg if isinstance(arg, (list, tuple)) else (arg,))]
+    tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+    return any(
+        type(tensor) not in (torch.Tensor, torch.nn.Parameter) or (tensor.requires_grad and torch.is_grad_enabled())
+        for tensor in tensors
+    )
 
 
 def _as_allocated(results: Any, allocate: Callable[..., Any], args: tuple[Any, ...]) -> Any:
