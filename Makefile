@@ -22,13 +22,15 @@ INTERPRETER_TESTS := tests/kernels/interpreter
 PIP_INSTALL := $(IN_VENV) -m pip install --disable-pip-version-check $(shell test -t 2 || echo --quiet) \
 	--constraint constraints.txt --build-constraint constraints.txt
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test fuzz lint bench soak clean
 
 help:
 	@echo 'make demo    segment the sample images into demo/ and write fcn8s.pt'
 	@echo 'make test    run every test, then those of the Triton kernels in the interpreter'
+	@echo 'make fuzz    read every damaged checkpoint of tests/checkpoints/fuzz; make test takes a share of them'
 	@echo 'make lint    check style, format and types'
 	@echo 'make bench   time fcnrt beside the eager reference on this machine'
+	@echo 'make soak    call one model ten thousand times, from one thread and from four: memory flat, results exact'
 	@echo 'make clean   remove what the others made, .venv included'
 
 demo: .venv/.installed
@@ -43,6 +45,9 @@ test: .venv/.installed-dev
 	TRITON_INTERPRET=1 $(PYTEST) $(PARALLEL) $(INTERPRETER_TESTS) $(ARGS) $(OR_NONE) || status=1; \
 	exit $$status
 
+fuzz: .venv/.installed-dev
+	@FCNRT_FUZZ=1 $(PYTEST) $(PARALLEL) tests/checkpoints/fuzz $(ARGS)
+
 # Types twice: as they are here, and for the oldest Python, where the types of an installed numpy may say less.
 lint: .venv/.installed-dev
 	@status=0; \
@@ -54,6 +59,10 @@ lint: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	@$(PYTEST) benchmarks --benchmark-only $(ARGS)
+
+soak: .venv/.installed-dev
+	@PYTHONPATH=.:kernels $(IN_VENV) -m benchmarks.soak $(ARGS)
+	@PYTHONPATH=.:kernels $(IN_VENV) -m benchmarks.soak --threads 4 $(ARGS)
 
 clean:
 	rm -rf .venv demo fcn8s.pt build dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache

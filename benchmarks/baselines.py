@@ -1,4 +1,4 @@
-"""How the peers run: eager modules in any type and layout, as CUDA graphs, and under torch.compile."""
+"""How the peers run: eager modules in any type and layout, as CUDA graphs, under torch.compile, or exported."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.contenders import Contender
+from benchmarks.exported import exported_run
 from benchmarks.timing import Inputs, Run
 
 
@@ -16,6 +17,8 @@ class Runs(NamedTuple):
 
     scores: Run | None
     labels: Run | None
+    prepare: Run | None = None
+    """makes what is kept from call to call and is not counted among a call's memory"""
 
 
 class ToLabels(nn.Module):
@@ -59,7 +62,8 @@ def peer_runs(contender: Contender, net: nn.Module, inputs: Inputs, output: str)
         inputs: examples, for the kinds that record or compile.
         output: ``"scores"`` or ``"labels"``, whichever will be timed.
     """
-    scores = net.to(dtype=contender.dtype)
+    exported = contender.kind in ("onnxruntime", "openvino")  # these convert by themselves
+    scores = net if exported else net.to(dtype=contender.dtype)
     if contender.channels_last:
         scores = scores.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     labels = ToLabels(scores)
@@ -69,6 +73,10 @@ def peer_runs(contender: Contender, net: nn.Module, inputs: Inputs, output: str)
         if output == "labels":
             return Runs(None, torch.compile(labels, mode=mode, dynamic=False))
         return Runs(torch.compile(scores, mode=mode, dynamic=False), None)
+    if exported:
+        if output == "labels":
+            return Runs(None, exported_run(contender, labels.eval(), inputs))
+        return Runs(exported_run(contender, scores.eval(), inputs), None)
     if contender.kind == "graph":
         return Runs(Graphed(scores, inputs), Graphed(labels, inputs))
     return Runs(scores, labels)

@@ -15,9 +15,11 @@ from torch import Tensor
 from benchmarks import gate, timing
 from benchmarks.contenders import Contender, contenders
 from benchmarks.environment import LOAD, ROOT, available_cores, commit, environment
+from benchmarks.exported import why_missing
 from benchmarks.results import RESULTS, command_line, result_files, write_result
 from benchmarks.table import parse, render
 from benchmarks.workload import Output, Workload
+from fcnrt.measuring import peak_bytes
 
 HERE = Path(__file__).resolve().parent
 DEVICE = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
@@ -32,8 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--compile",
         action="store_true",
-        help="time torch.compile too (max-autotune on a GPU); compiling takes minutes and, on a CPU, a C++ compiler",
+        help="time torch.compile too (max-autotune on a GPU); compiling takes minutes and, on a CPU, a C++ compiler; "
+        "whole nets on a CPU are timed with it in any case, where there is one",
     )
+    group.addoption("--full-width", action="store_true", help="sweep sizes with the full-width net, not a slim one")
     group.addoption(
         "--fcnrt-results",
         metavar="DIR",
@@ -46,15 +50,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_RECORDS] = []
     config.stash[_FAILED_SUITES] = set()
+    # Who interrupts the run before a contender is timed gets what was timed until then, and no error.
+    config.addinivalue_line("filterwarnings", "default::pytest_benchmark.logger.PytestBenchmarkWarning")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a contender that cannot run here, with the reason."""
+    parameters = (
+        item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    )
+    for contender in parameters:
+        if isinstance(contender, Contender):
+            reason = why_missing(contender)
+            if reason is not None:
+                pytest.skip(reason)
 
 
 @pytest.hookimpl(trylast=True)  # after the marks: contenders of one group run one after another
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "contender" in metafunc.fixturenames:
+        whole_nets = _suite(metafunc.definition) == "network"
         competing = contenders(
             DEVICE,
-            compiled=metafunc.config.getoption("compile"),
-            graphs=_suite(metafunc.definition) == "network",  # the others are timed without the host as well
+            compiled=metafunc.config.getoption("compile") or (whole_nets and DEVICE.type == "cpu"),
+            graphs=whole_nets,  # the others are timed without the host as well
+            runtimes=whole_nets,
         )
         metafunc.parametrize("contender", competing, ids=str)
 
@@ -96,10 +116,10 @@ def references() -> dict[str, Tensor]:
 @pytest.fixture
 def compete(
     benchmark: BenchmarkFixture, request: pytest.FixtureRequest, references: dict[str, Tensor]
-) -> Callable[[Workload, Output, Contender], None]:
-    """``compete(workload, output, contender)``: pass the gate, then be timed."""
+) -> Callable[..., None]:
+    """``compete(workload, output, contender)``: pass the gate, then be timed; ``rounds`` for fewer than usual."""
 
-    def compete(workload: Workload, output: Output, contender: Contender) -> None:
+    def compete(workload: Workload, output: Output, contender: Contender, *, rounds: int | None = None) -> None:
         if workload.title not in references:
             references.clear()  # groups follow one another; a full-width one need not outlive its group
             references[workload.title] = workload.reference()
@@ -107,6 +127,11 @@ def compete(
         run = runs.scores if output == "scores" else runs.labels
         assert run is not None
         with torch.inference_mode(), _convolutions_in_tf32(contender.tf32):
+            if contender.kind in ("eager", "fcnrt"):  # the others have allocators of their own, or replay a recording
+                if runs.prepare is not None:
+                    runs.prepare(*inputs)
+                # The first call: a contender that keeps its buffers takes none for a second.
+                benchmark.extra_info["peak_bytes"] = peak_bytes(lambda: run(*inputs), DEVICE)
             scores = runs.scores(*inputs) if runs.scores else None
             labels = scores.argmax(dim=1) if output == "scores" and scores is not None else run(*inputs)
             agreement = gate.measure(scores, labels, references[workload.title])
@@ -114,6 +139,7 @@ def compete(
             del scores, labels
             benchmark.group = f"{workload.title}: {output}"
             benchmark.extra_info |= {
+                **workload.facts,
                 "suite": _suite(request.node),
                 "contender": contender.title,
                 "reference": contender.is_reference,
@@ -123,21 +149,28 @@ def compete(
                 "relative_error": agreement.relative_error,
                 "label_agreement": agreement.label_agreement,
             }
-            _time(benchmark, request.config, run, timing.rotation(inputs, DEVICE))
+            _time(benchmark, request.config, run, timing.rotation(inputs, DEVICE), rounds)
         if benchmark.stats is not None:
             request.config.stash[_RECORDS].append(benchmark.stats.as_dict(include_data=False))
 
     return compete
 
 
-def _time(benchmark: BenchmarkFixture, config: pytest.Config, run: timing.Run, sets: list[timing.Inputs]) -> None:
+def _time(
+    benchmark: BenchmarkFixture,
+    config: pytest.Config,
+    run: timing.Run,
+    sets: list[timing.Inputs],
+    rounds: int | None,
+) -> None:
     call = timing.timed_call(run, sets, DEVICE)
     if benchmark.disabled:
         benchmark.pedantic(call)  # type: ignore[no-untyped-call]
         return
     seconds = timing.warm_up(call)
-    max_time, min_rounds = config.getoption("benchmark_max_time"), config.getoption("benchmark_min_rounds")
-    rounds = timing.rounds_for(seconds, float(max_time), int(min_rounds))
+    if rounds is None:
+        max_time, min_rounds = config.getoption("benchmark_max_time"), config.getoption("benchmark_min_rounds")
+        rounds = timing.rounds_for(seconds, float(max_time), int(min_rounds))
     if DEVICE.type == "cuda" and benchmark.extra_info["suite"] != "network":
         benchmark.extra_info["device_seconds"] = timing.device_seconds(run, sets)
     benchmark.pedantic(call, rounds=rounds)  # type: ignore[no-untyped-call]

@@ -9,7 +9,20 @@ import torch
 
 from fcnrt.engine.placement import cpu_has_bfloat16
 
-Kind = Literal["eager", "graph", "compile", "fcnrt"]
+Kind = Literal["eager", "graph", "compile", "onnxruntime", "openvino", "fcnrt"]
+Part = Literal["matrix", "winograd", "halo", "decoder"]
+"""What fcnrt can do without on a CPU: fc6 and fc7 as one matrix product, Winograd's convolutions, the constant halo,
+the fused decoder."""
+
+_WORDS = {
+    "graph": "eager",
+    "compile": "torch.compile",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "matrix": "matrix product",
+    "winograd": "Winograd",
+    "decoder": "fused decoder",
+}
 
 
 @dataclass(frozen=True)
@@ -17,22 +30,25 @@ class Contender:
     """One way to compute what the eager float32 net computes.
 
     ``graph`` is the eager net replayed as a CUDA graph. ``tf32`` lets cuDNN round the factors of float32
-    convolutions, which is torch's own default on a GPU; everywhere else it is off.
+    convolutions, which is torch's own default on a GPU; everywhere else it is off. ``without`` is what fcnrt
+    leaves out.
     """
 
     kind: Kind
     dtype: torch.dtype = torch.float32
     channels_last: bool = False
     tf32: bool = False
+    without: tuple[Part, ...] = ()
 
     @property
     def title(self) -> str:
-        words = {"graph": "eager", "compile": "torch.compile"}
-        parts = [words.get(self.kind, self.kind), "tf32" if self.tf32 else str(self.dtype).removeprefix("torch.")]
+        parts = [_WORDS.get(self.kind, self.kind), "tf32" if self.tf32 else str(self.dtype).removeprefix("torch.")]
         if self.channels_last:
             parts.append("channels-last")
         if self.kind == "graph":
             parts.append("CUDA graph")
+        if self.without:
+            parts.append(f"without {', '.join(_WORDS.get(part, part) for part in self.without)}")
         return " ".join(parts)
 
     @property
@@ -40,31 +56,38 @@ class Contender:
         return self == REFERENCE
 
     def __str__(self) -> str:
-        return self.title.replace(" ", "-")
+        return self.title.replace(",", "").replace(" ", "-")
 
 
 REFERENCE = Contender("eager")
 """Every ratio is against this one, and so is every agreement."""
 
 
-def contenders(device: torch.device, *, compiled: bool, graphs: bool) -> tuple[Contender, ...]:
+def contenders(device: torch.device, *, compiled: bool, graphs: bool, runtimes: bool = False) -> tuple[Contender, ...]:
     """All that compete on ``device``, the reference first.
 
     Args:
         compiled: with ``torch.compile``, which takes minutes to compile.
         graphs: with the eager net as a CUDA graph.
+        runtimes: on a CPU, with what runs exported nets, and with fcnrt without its halo.
     """
     narrow = (torch.bfloat16,) if _multiplies_bfloat16(device) else ()
     on_gpu = device.type == "cuda"
     chosen = [REFERENCE]
     if on_gpu:
         chosen.append(Contender("eager", tf32=True))
+    else:
+        chosen.append(Contender("eager", channels_last=True))
     chosen += [Contender("eager", dtype, channels_last=True) for dtype in narrow]
     if on_gpu and graphs:
         chosen += [Contender("graph", dtype, channels_last=True) for dtype in narrow]
     if compiled:
         chosen.append(Contender("compile"))
         chosen += [Contender("compile", dtype, channels_last=True) for dtype in narrow]
+    if runtimes and not on_gpu:
+        chosen += [Contender("onnxruntime"), Contender("openvino")]
+        chosen += [Contender("openvino", dtype) for dtype in narrow]
+        chosen.append(Contender("fcnrt", without=("halo",)))
     chosen.append(Contender("fcnrt"))
     chosen += [Contender("fcnrt", dtype) for dtype in narrow]
     if on_gpu and narrow:

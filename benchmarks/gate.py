@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.contenders import Contender
+from fcnrt.measuring import label_agreement, relative_error
 
 
 class GateError(AssertionError):
@@ -52,12 +53,8 @@ def tolerance_of(contender: Contender, *, trained: bool) -> Tolerance:
 
 def measure(scores: Tensor | None, labels: Tensor, reference: Tensor) -> Agreement:
     """Compare ``scores`` ``[N,C,H,W]`` and ``labels`` ``[N,H,W]`` with the reference's scores."""
-    error = None
-    if scores is not None:
-        difference = scores.double() - reference.double()
-        error = float(difference.norm() / reference.double().norm())
-    same = labels.long() == reference.argmax(dim=1)
-    return Agreement(error, float(same.double().mean()))
+    error = None if scores is None else relative_error(scores, reference)
+    return Agreement(error, label_agreement(labels, reference))
 
 
 def check(agreement: Agreement, tolerance: Tolerance, name: str) -> None:

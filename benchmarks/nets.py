@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+from collections.abc import Iterator
+from unittest import mock
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.baselines import Runs
+from benchmarks.contenders import Part
 from fcnrt.demo.scenes import scene
 from fcnrt.engine import Placement
+from fcnrt.engine.fused import FusedFCN
+from fcnrt.measuring import plan_for
 from fcnrt.models import FCN, FCN8s, create_model
 from fcnrt.palettes import VOC_CLASSES, voc_palette
 from fcnrt.preprocessing import PRESETS, normalize
@@ -61,6 +69,38 @@ def seeded_segmenter(device: torch.device, dtype: torch.dtype, width: float = 1.
     return Segmenter(spec, seeded_weights(width), Placement(device, dtype, "a benchmark asked for it"), "fused")
 
 
+def segmenter_runs(model: Segmenter) -> Runs:
+    """A Segmenter as a contender."""
+    return Runs(model, model.predict_labels, lambda x: plan_for(model.engine.graph, x))
+
+
+def seeded_runs_without(
+    parts: tuple[Part, ...], device: torch.device, dtype: torch.dtype, width: float = 1.0
+) -> Runs:  # fmt: skip
+    """The fused net on the same weights, without some of what makes it fast on a CPU."""
+    with _selecting_without(parts):
+        fused = FusedFCN(seeded_net(device, width), dtype, halo="halo" not in parts)
+
+    def prepare(x: Tensor) -> None:
+        plan_for(fused, x)
+
+    if "decoder" not in parts:
+        return Runs(fused, fused.predict_labels, prepare)
+    net = EagerDecoding(fused, seeded_decoder(device, width))
+    return Runs(net, lambda x: net(x).argmax(dim=1).to(torch.uint8), prepare)
+
+
+@contextlib.contextmanager
+def _selecting_without(parts: tuple[Part, ...]) -> Iterator[None]:
+    """The plan's choice of algorithms, which is made when weights are packed, with some of them out of reach."""
+    with contextlib.ExitStack() as patches:
+        if "winograd" in parts:
+            patches.enter_context(mock.patch("fcnrt.plan.selection.WINOGRAD_FROM", {}))
+        if "matrix" in parts:
+            patches.enter_context(mock.patch("fcnrt.plan.selection.MATRIX_FROM", math.inf))
+        yield
+
+
 @functools.cache
 def trunk_maps(device: torch.device, height: int, width: int) -> dict[str, Tensor]:
     """pool3, pool4 and fc7 of the full-width net for a scene, float32."""
@@ -87,11 +127,36 @@ class TrunkOutput:
         return self
 
 
-def seeded_decoder(device: torch.device) -> DecoderNet:
+class EagerDecoding(nn.Module):
+    """The trunk as the CPU engine runs it, and the eager decoder behind it.
+
+    What the engine leaves out of the feature maps is filled up with zeros: the decoder crops it away.
+    """
+
+    def __init__(self, fused: FusedFCN, decoder: DecoderNet) -> None:
+        super().__init__()
+        assert fused.planned is not None
+        self.planned, self.decoder = fused.planned, decoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of images ``[N,3,H,W]``."""
+        schedule = self.planned.prepare(x.shape[2], x.shape[3]).schedule
+        with self.planned.run(x) as features:
+            maps = {}
+            for name, feature in features.maps.items():
+                whole = schedule.values[schedule.graph.outputs[name]].whole
+                right = whole.width - feature.columns - feature.tensor.shape[3]
+                below = whole.height - feature.rows - feature.tensor.shape[2]
+                padding = feature.columns, right, feature.rows, below
+                maps[name] = F.pad(feature.tensor, padding) if any(padding) else feature.tensor
+            return self.decoder(TrunkOutput(maps, tuple(x.shape)))  # type: ignore[no-any-return,arg-type]
+
+
+def seeded_decoder(device: torch.device, width: float = 1.0) -> DecoderNet:
     """The decoder of ``seeded_net``, without the weights of its trunk."""
     with torch.device("meta"):
-        net = DecoderNet(len(VOC_CLASSES))
-    net.load_state_dict(seeded_weights(), assign=True)
+        net = DecoderNet(len(VOC_CLASSES), width=width)
+    net.load_state_dict(seeded_weights(width), assign=True)
     for name, _ in list(net.named_children()):
         if name.startswith(("conv", "fc")):
             delattr(net, name)

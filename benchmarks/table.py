@@ -35,6 +35,8 @@ class Row:
     """without the host, where it was measured"""
     relative_error: float | None
     label_agreement: float
+    memory: float | None = None
+    """peak of activations by the reference's, where both were measured"""
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,13 @@ def _group(title: str, rows: list[dict[str, Any]]) -> Group:
     reference = next((row for row in rows if row["extra_info"]["reference"]), None)
     host = reference["median_seconds"] if reference else None
     device = reference["extra_info"].get("device_seconds") if reference else None
-    return Group(title, tuple(_row(row, host, device) for row in rows))
+    memory = reference["extra_info"].get("peak_bytes") if reference else None
+    return Group(title, tuple(_row(row, host, device, memory) for row in rows))
 
 
-def _row(row: dict[str, Any], host: float | None, device: float | None) -> Row:
+def _row(row: dict[str, Any], host: float | None, device: float | None, memory: int | None) -> Row:
     extra = row["extra_info"]
-    median, alone = row["median_seconds"], extra.get("device_seconds")
+    median, alone, taken = row["median_seconds"], extra.get("device_seconds"), extra.get("peak_bytes")
     return Row(
         contender=row["contender"],
         ratio=host / median if host else None,
@@ -105,16 +108,19 @@ def _row(row: dict[str, Any], host: float | None, device: float | None) -> Row:
         device_seconds=alone,
         relative_error=extra["relative_error"],
         label_agreement=extra["label_agreement"],
+        memory=taken / memory if memory and taken else None,
     )
 
 
 def _cells(report: Report) -> list[list[str]]:
     """A line of heads, then a line per contender; the first of a group has its title."""
     timed_alone = any(row.device_seconds for group in report.groups for row in group.rows)
+    with_memory = any(row.memory for group in report.groups for row in group.rows)
     heads = ["workload", "contender"]
     heads += ["ms"] if report.on_gpu else []
     heads += ["against eager"]
     heads += ["ms, GPU alone", "against eager, GPU alone"] if timed_alone else []
+    heads += ["peak memory"] if with_memory else []
     heads += ["spread", "relative error", "labels equal"]
     lines = [heads]
     for group in report.groups:
@@ -123,6 +129,8 @@ def _cells(report: Report) -> list[list[str]]:
             line += [_milliseconds(row.seconds)] if report.on_gpu else []
             line += [_ratio(row.ratio)]
             line += [_milliseconds(row.device_seconds), _ratio(row.device_ratio)] if timed_alone else []
+            if with_memory:
+                line.append("-" if row.memory is None else f"{row.memory:.0%}")
             error = "-" if row.relative_error is None else f"{row.relative_error:.1e}"
             lines.append([*line, f"{row.spread:.0%}", error, _share(row.label_agreement)])
     return lines

@@ -13,6 +13,9 @@ from benchmarks import nets
 from benchmarks.baselines import Runs
 from benchmarks.contenders import Contender
 from benchmarks.workload import Given, Output, Workload
+from fcnrt.engine.fused import FusedFCN
+from fcnrt.measuring import plan_for
+from fcnrt.models import FCN
 
 ON_GPU = torch.cuda.is_available()
 FULL_WIDTH_SIZES = [(375, 500), (500, 500)] if ON_GPU else [(375, 500)]
@@ -39,7 +42,8 @@ def test_full_width(
         title=f"FCN-8s, full width, {size[0]}x{size[1]}",
         given=(Given("image", nets.image(0, *size).to(device)),),
         eager=lambda: FromImage(nets.seeded_net(device)),
-        fused=lambda dtype: _runs(nets.seeded_segmenter(device, dtype)),
+        fused=lambda dtype: nets.segmenter_runs(nets.seeded_segmenter(device, dtype)),
+        fused_without=lambda dtype, parts: nets.seeded_runs_without(parts, device, dtype),
     )
     compete(workload, output, contender)
 
@@ -59,11 +63,15 @@ def test_demo(output: Output, contender: Contender, device: torch.device, compet
         title=f"demo net, {x.shape[2]}x{x.shape[3]}",
         given=(Given("image", x),),
         eager=lambda: FromImage(reference.reference),
-        fused=lambda dtype: _runs(fcnrt.load(checkpoint, device=device, dtype=dtype)),
+        fused=lambda dtype: nets.segmenter_runs(fcnrt.load(checkpoint, device=device, dtype=dtype)),
         trained=True,
+        fused_without=lambda dtype, _: _without_halo(
+            fcnrt.load(checkpoint, device=device, dtype=dtype).reference, dtype
+        ),
     )
     compete(workload, output, contender)
 
 
-def _runs(model: fcnrt.Segmenter) -> Runs:
-    return Runs(model, model.predict_labels)
+def _without_halo(net: FCN, dtype: torch.dtype) -> Runs:
+    fused = FusedFCN(net, dtype, halo=False)
+    return Runs(fused, fused.predict_labels, lambda x: plan_for(fused, x))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.baselines import Runs, peer_runs
-from benchmarks.contenders import REFERENCE, Contender
+from benchmarks.contenders import REFERENCE, Contender, Part
 from benchmarks.timing import Inputs
 
 Output = Literal["scores", "labels"]
@@ -48,6 +48,10 @@ class Workload:
     fused: Callable[[torch.dtype], Runs]
     """makes fcnrt's, computing in a type"""
     trained: bool = False
+    fused_without: Callable[[torch.dtype, tuple[Part, ...]], Runs] | None = None
+    """makes fcnrt's without some of its parts, where that is asked for"""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """written beside each result"""
 
     def inputs(self, contender: Contender) -> Inputs:
         """The inputs as ``contender`` meets them."""
@@ -55,6 +59,9 @@ class Workload:
 
     def runs(self, contender: Contender, output: Output) -> Runs:
         """The functions to call with ``inputs(contender)``."""
+        if contender.without:
+            assert self.fused_without is not None, f"{self.title} has nothing to leave out"
+            return self.fused_without(contender.dtype, contender.without)
         if contender.kind == "fcnrt":
             return self.fused(contender.dtype)
         return peer_runs(contender, self.eager(), self.inputs(contender), output)

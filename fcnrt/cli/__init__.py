@@ -10,11 +10,11 @@ import traceback
 from collections.abc import Sequence
 
 import fcnrt
-from fcnrt.cli import convert, convolutionalize, doctor, info, pull, segment
+from fcnrt.cli import bench, convert, convolutionalize, doctor, info, pull, segment
 from fcnrt.cli.exit_codes import INTERNAL_ERROR, INTERRUPTED, NO_MODEL, USAGE
 from fcnrt.errors import CheckpointError, DeviceError, DownloadError, FcnrtError
 
-VERBS = (segment, info, convert, convolutionalize, pull, doctor)
+VERBS = (segment, info, convert, convolutionalize, pull, bench, doctor)
 
 EXAMPLES = """\
 examples:
@@ -24,6 +24,7 @@ examples:
   fcnrt convert fcn8s.pt fcn8s.safetensors           the same net, with nothing left to guess
   fcnrt convolutionalize vgg16.pth --arch fcn8s --classes 21 -o fcn8s.safetensors
   fcnrt pull fcn_resnet50_coco                       a published checkpoint, fetched once and checked
+  fcnrt bench fcn8s.pt --size 375x500                how fast it is here, and how exact
   fcnrt doctor                                       what this machine can do
 
 exit codes:

@@ -41,6 +41,10 @@ class Area:
             slice(self.columns.begin - outer.columns.begin, self.columns.end - outer.columns.begin),
         )
 
+    def index_in(self, outer: Area) -> tuple[slice, slice, slice]:
+        """Its index in a batch ``[N,h,w,C]`` that holds ``outer``."""
+        return (slice(None), *self.within(outer))
+
 
 @dataclass(frozen=True)
 class Value:

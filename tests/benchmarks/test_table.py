@@ -86,6 +86,18 @@ def test_a_cpu_shows_ratios_alone(measured: dict[str, Any]) -> None:
     )
 
 
+def test_memory_is_shown_where_it_was_measured(measured: dict[str, Any]) -> None:
+    rows = measured["benchmarks"]
+    rows[0]["extra_info"]["peak_bytes"], rows[1]["extra_info"]["peak_bytes"] = 200, 90
+    table = render(parse(measured)).splitlines()
+    assert table[2:6] == [
+        "  contender              against eager  peak memory  spread  relative error  labels equal",
+        "  eager float32                  1.00x         100%     10%         0.0e+00         100 %",
+        "  fcnrt float32                  2.50x          45%     10%         1.2e-06      99.999 %",
+        "  torch.compile float32          1.50x            -     10%               -         100 %",
+    ]
+
+
 def test_a_gpu_shows_times_with_and_without_the_host(measured: dict[str, Any]) -> None:
     table = render(parse(_on_gpu(measured)), markdown=True).splitlines()
     assert table[:5] == [

@@ -136,7 +136,10 @@ def test_chainer(weights: Weights, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("bias", "message"),
     [
-        ({"upscore8/b": np.float32([0, 0, 1e-3])}, "'upscore8', was trained away from zero; expected none there"),
+        (
+            {"upscore8/b": np.array([0, 0, 1e-3], np.float32)},
+            "'upscore8', was trained away from zero; expected none there",
+        ),
         ({"upscore2/b": np.zeros(4, np.float32)}, r"'upscore2.bias' has shape \(4,\); expected \(3,\)"),
         ({"upscore16/b": np.zeros(3, np.float32)}, r"1 unexpected \('upscore16.bias'\)"),
     ],
@@ -144,7 +147,7 @@ def test_chainer(weights: Weights, tmp_path: Path, name: str) -> None:
 def test_chainer_with_biases_that_no_net_has(
     weights: Weights, tmp_path: Path, bias: dict[str, Any], message: str
 ) -> None:
-    entries = {
+    entries: dict[str, Any] = {
         key.replace(".weight", "/W").replace(".bias", "/b"): tensor.numpy() for key, tensor in weights("fcn8s").items()
     }
     np.savez(tmp_path / "fcn8s.npz", **entries, **bias)
