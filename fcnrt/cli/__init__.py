@@ -10,11 +10,11 @@ import traceback
 from collections.abc import Sequence
 
 import fcnrt
-from fcnrt.cli import bench, convert, convolutionalize, doctor, info, pull, segment
+from fcnrt.cli import bench, convert, convolutionalize, doctor, info, pull, segment, tune
 from fcnrt.cli.exit_codes import INTERNAL_ERROR, INTERRUPTED, NO_MODEL, USAGE
 from fcnrt.errors import CheckpointError, DeviceError, DownloadError, FcnrtError
 
-VERBS = (segment, info, convert, convolutionalize, pull, bench, doctor)
+VERBS = (segment, info, convert, convolutionalize, pull, bench, tune, doctor)
 
 EXAMPLES = """\
 examples:
@@ -25,6 +25,7 @@ examples:
   fcnrt convolutionalize vgg16.pth --arch fcn8s --classes 21 -o fcn8s.safetensors
   fcnrt pull fcn_resnet50_coco                       a published checkpoint, fetched once and checked
   fcnrt bench fcn8s.pt --size 375x500                how fast it is here, and how exact
+  fcnrt tune fcn8s.pt --size 500x500                 on a GPU: the fastest tiles for this model and size
   fcnrt doctor                                       what this machine can do
 
 exit codes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fcnrt.cli.exit_codes import DONE
-from fcnrt.cli.model_options import add_checkpoint_options, add_placement_options, load_model
+from fcnrt.cli.model_options import add_checkpoint_options, add_placement_options, image_size, load_model
 from fcnrt.demo.scenes import scene
 from fcnrt.errors import InputError
 from fcnrt.measuring import Comparison, Startup, compare, start_up
@@ -39,7 +38,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument(
         "--size",
-        type=_size,
+        type=image_size,
         nargs="+",
         action="extend",
         dest="sizes",
@@ -160,11 +159,3 @@ def _milliseconds(seconds: float) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
-
-
-def _size(text: str) -> Size:
-    """``HxW``."""
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, such as 375x500")
-    return int(match[1]), int(match[2])

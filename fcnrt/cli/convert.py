@@ -13,6 +13,9 @@ from fcnrt.cli.model_options import FILE_HELP, add_checkpoint_options, read_file
 from fcnrt.cli.output_file import check_output
 from fcnrt.engine.placement import DTYPES
 
+STORED = [name for name, dtype in DTYPES.items() if dtype.is_floating_point]
+"""Types that weights are stored in; int8 is made of them when a model is loaded."""
+
 
 def add_parser(verbs: Any) -> None:
     """Add this verb to the subparsers ``verbs``."""
@@ -25,7 +28,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("checkpoint", metavar="FILE", help=FILE_HELP)
     parser.add_argument("out", type=Path, metavar="OUT.safetensors")
-    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="stored as (default: %(default)s)")
+    parser.add_argument("--dtype", choices=STORED, default="float32", help="stored as (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace OUT.safetensors if it exists")
     add_checkpoint_options(parser)
     parser.set_defaults(run=run)

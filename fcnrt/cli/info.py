@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fcnrt.checkpoints import Checkpoint, read_checkpoint
+from fcnrt.checkpoints import Checkpoint
 from fcnrt.cli.exit_codes import DONE
-from fcnrt.cli.model_options import add_checkpoint_options
+from fcnrt.cli.model_options import FILE_HELP, add_checkpoint_options, image_size, read_file
+from fcnrt.cli.planning import make_plan
+from fcnrt.engine import choose_placement
 
 
 def add_parser(verbs: Any) -> None:
@@ -19,27 +21,31 @@ def add_parser(verbs: Any) -> None:
         "info",
         help="say what a checkpoint holds",
         description="Print what was recognised in a checkpoint, and where each part is known from: the tensors, "
-        "the file's metadata, its name, an option given here, or a default.",
+        "the file's metadata, the registry of published files, its name, an option given here, or a default.",
     )
-    parser.add_argument("checkpoint", type=Path, metavar="FILE")
+    parser.add_argument("checkpoint", metavar="FILE", help=FILE_HELP)
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     add_checkpoint_options(parser)
+    plan = parser.add_argument_group("how it would run")
+    plan.add_argument("--plan", action="store_true", help="also print each step for one image size, its choice and why")
+    plan.add_argument(
+        "--size", type=image_size, default=(375, 500), metavar="HxW", help="rows x columns (default: 375x500)"
+    )
+    plan.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    plan.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16 (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read the checkpoint that the command line names, and describe it."""
-    checkpoint = read_checkpoint(
-        arguments.checkpoint,
-        arch=arguments.arch,
-        normalization=arguments.normalization,
-        classes=arguments.classes,
-        options=dict(arguments.options),
-    )
+    path, checkpoint = read_file(arguments)
+    plan = None
+    if arguments.plan:
+        plan = make_plan(checkpoint, arguments.size, choose_placement(arguments.device, arguments.dtype))
     if arguments.json:
-        print(json.dumps(as_dict(arguments.checkpoint, checkpoint)))
+        print(json.dumps(as_dict(path, checkpoint) | ({} if plan is None else {"plan": plan.as_dict()})))
     else:
-        print("\n".join(as_lines(arguments.checkpoint, checkpoint)))
+        print("\n".join([*as_lines(path, checkpoint), *([] if plan is None else plan.as_lines())]))
     for note in checkpoint.notes:
         print(f"fcnrt: note: {note}", file=sys.stderr)
     return DONE
@@ -59,6 +65,7 @@ def as_dict(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
         "arch": spec.arch,
         "width": spec.width,
         "options": dict(spec.options),
+        "told": dict(checkpoint.told),
         "heads": {head: list(names) for head, names in spec.heads.items()},
         "num_classes": spec.num_classes,
         "classes": list(spec.classes),
@@ -82,6 +89,7 @@ def as_lines(path: Path, checkpoint: Checkpoint) -> list[str]:
         ("architecture", spec.arch, "arch"),
         ("width", f"{spec.width:g} of the original's, {record['parameters']:,} parameters", "width"),
         *((name, value, name) for name, value in spec.options.items() if name != "width"),
+        *((name, value, name) for name, value in checkpoint.told.items()),
         ("classes", f"{spec.num_classes}: {', '.join(spec.classes)}", "classes"),
         (
             "normalization",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,9 @@ def add_placement_options(parser: argparse.ArgumentParser) -> None:
     """Where and how to compute."""
     group = parser.add_argument_group("where to compute")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    group.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16 (default: %(default)s)")
+    group.add_argument(
+        "--dtype", default="auto", help="auto, float32, float16, bfloat16 or int8 (default: %(default)s)"
+    )
     group.add_argument("--engine", default="auto", choices=("auto", "fused", "eager"), help="default: %(default)s")
 
 
@@ -86,6 +89,14 @@ def load_model(arguments: argparse.Namespace) -> Segmenter:
         classes=arguments.classes,
         options=dict(arguments.options),
     )
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """``HxW``."""
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, such as 375x500")
+    return int(match[1]), int(match[2])
 
 
 def class_names(text: str) -> tuple[str, ...]:

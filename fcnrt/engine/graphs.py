@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+
+from fcnrt.engine.keeping import keeping
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +34,14 @@ class Recording:
     inputs: Tensor
     outputs: Outputs
     replay: Callable[[], None]
+    kept: Sequence[object] = ()
+    """what the run reads besides its inputs, and would otherwise be let go"""
 
 
 def capture_cuda_graph(run: Callable[[Tensor], Outputs], x: Tensor) -> Recording:
     """Record ``run`` on a tensor like ``x`` as a CUDA graph.
+
+    What it allocates meanwhile lies in the graph's own memory pool, where nobody else allocates while the graph lives.
 
     Raises:
         RuntimeError: ``run`` does something that a graph cannot hold, or memory ran out.
@@ -77,8 +84,15 @@ class GraphCache:
         self._lock = threading.Lock()
         self._last_use: Any = None
 
-    def __call__(self, name: str, run: Callable[[Tensor], Any], x: Tensor) -> Any:
-        """``run(x)``, where ``name`` tells functions apart that share this cache."""
+    def __call__(self, name: str, run: Callable[[Tensor], Any], x: Tensor, *, record: bool = True) -> Any:
+        """``run(x)``, where ``name`` tells functions apart that share this cache; in turn with all other calls.
+
+        Args:
+            name: of the function.
+            run: the function.
+            x: its argument.
+            record: through a recording. Otherwise ``run`` is called.
+        """
         key = (name, x.shape, x.dtype, x.device)
         # A recording outlives the call that made it: its buffers must not be tied to that caller's inference mode.
         # Events belong to the current GPU, which need not be the model's.
@@ -86,28 +100,41 @@ class GraphCache:
         with self._lock, on_device, torch.inference_mode(False), torch.no_grad():
             if self._last_use is not None:
                 self._last_use.wait()
-            if key in self._recordings:
-                self._recordings.move_to_end(key)
-            else:
-                while len(self._recordings) >= self._capacity:
-                    self._recordings.popitem(last=False)
-                self._recordings[key] = self._record(run, x)
-            recording = self._recordings[key]
+            recording = self._recording(key, run, x) if record else None
             if recording is None:
-                return run(x)
-            recording.inputs.copy_(x)
-            recording.replay()
-            outputs = _clone(recording.outputs)
+                outputs = run(x)
+            else:
+                recording.inputs.copy_(x)
+                recording.replay()
+                outputs = _clone(recording.outputs)
             self._last_use = self._make_event()
             self._last_use.record()
             return outputs
 
+    def forget(self) -> None:
+        """Let go of all recordings and their memory."""
+        with self._lock:
+            self._recordings.clear()
+
     def __len__(self) -> int:
         return len(self._recordings)
 
+    def _recording(self, key: Hashable, run: Callable[[Tensor], Any], x: Tensor) -> Recording | None:
+        if key in self._recordings:
+            self._recordings.move_to_end(key)
+        else:
+            while len(self._recordings) >= self._capacity:
+                self._recordings.popitem(last=False)
+            self._recordings[key] = self._record(run, x)
+        return self._recordings[key]
+
     def _record(self, run: Callable[[Tensor], Any], x: Tensor) -> Recording | None:
         try:
-            return self._capture(run, x)
+            with keeping() as kept:
+                recording = self._capture(run, x)
+            return dataclasses.replace(recording, kept=kept)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             logger.warning("no CUDA graph for input %s, running without: %s", list(x.shape), error)
             return None

@@ -8,7 +8,12 @@ import torch
 
 from fcnrt.errors import DeviceError, InputError
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "int8": torch.int8,
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ def _choose_dtype(dtype: str | torch.dtype, device: torch.device) -> tuple[torch
     chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if chosen is None or chosen not in DTYPES.values():
         raise InputError(f"dtype {dtype!r} is not supported; expected 'auto', {', '.join(map(repr, DTYPES))}")
+    if chosen == torch.int8 and device.type != "cpu":
+        raise InputError(f"int8 runs on the CPU only, and the device is {device}; use device='cpu' or another dtype")
     return chosen, f"{str(chosen).removeprefix('torch.')} was asked for"
 
 

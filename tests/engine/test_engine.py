@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from fcnrt.engine import Engine, Placement
+from fcnrt.engine.fused import FusedFCN
+from fcnrt.errors import ImageError
 
 CPU = Placement(torch.device("cpu"), torch.float32, "a test")
 
@@ -19,10 +21,20 @@ class Recordings:
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.room = 1 << 20
+        """Images that memory suffices for."""
+        self.graphs = True
+        """Whether there is memory for graphs too."""
+        self.forgotten = 0
 
-    def __call__(self, name: str, run: Callable[[Tensor], Any], x: Tensor) -> Any:
+    def __call__(self, name: str, run: Callable[[Tensor], Any], x: Tensor, *, record: bool = True) -> Any:
         self.names.append(name)
+        if x.shape[0] > self.room or (record and not self.graphs):
+            raise torch.OutOfMemoryError("CUDA out of memory")
         return run(x)
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
 
 @pytest.fixture
@@ -51,6 +63,48 @@ def test_what_cannot_be_recorded_is_run(recorded: tuple[Engine, Recordings], mon
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     assert engine(torch.randn(1, 3, 3, 4)).shape == (1, 5, 3, 4)
     assert recordings.names == []
+
+
+def test_a_batch_that_memory_does_not_suffice_for_is_halved(recorded: tuple[Engine, Recordings]) -> None:
+    engine, recordings = recorded
+    x = torch.randn(5, 3, 3, 4)
+    logits, (labels, confidence) = engine.graph(x), engine.graph.predict_labels(x, confidence=True)
+    recordings.room = 2
+    assert torch.allclose(engine(x), logits, atol=1e-5)
+    assert len(recordings.names) == 5  # 5, then 3 and 2, then 3 as 2 and 1
+    assert recordings.forgotten == 2
+    found = engine.predict_labels(x, confidence=True)
+    assert torch.equal(found[0], labels) and torch.allclose(found[1], confidence, atol=1e-2)
+
+
+def test_then_graphs_are_given_up(recorded: tuple[Engine, Recordings]) -> None:
+    engine, recordings = recorded
+    x = torch.randn(2, 3, 3, 4)
+    logits = engine.graph(x)
+    recordings.graphs = False
+    assert torch.allclose(engine(x), logits, atol=1e-5)
+
+
+def test_then_the_error_says_what_was_needed(recorded: tuple[Engine, Recordings]) -> None:
+    engine, recordings = recorded
+    recordings.room = 0
+    expected = r"one image of 4x3 pixels needs up to \d+\.\d GiB .* on cpu, and \d+\.\d GiB are free; pass resize=520"
+    with pytest.raises(ImageError, match=expected):
+        engine(torch.randn(2, 3, 3, 4))
+
+
+def test_the_halo_can_be_switched_off(make_net: Any) -> None:
+    x = torch.randn(1, 3, 9, 14) * 50
+    shares, logits = [], []
+    for halo in (True, False):
+        torch.manual_seed(0)
+        engine = Engine(make_net("fcn32s", width=1 / 64), CPU, "fused", halo=halo)
+        assert isinstance(engine.graph, FusedFCN) and engine.graph.planned is not None
+        schedule = engine.graph.planned.prepare(9, 14).schedule
+        shares.append(schedule.multiplications / schedule.multiplications_without_halo)
+        logits.append(engine(x))
+    assert shares[0] < 0.7 < 0.95 < shares[1]
+    assert (logits[0] - logits[1]).abs().max() <= 1e-5 * logits[0].abs().max()
 
 
 @pytest.mark.parametrize("engine", ["fused", "eager"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fcnrt.engine.graphs import GraphCache, Recording
+from fcnrt.engine.keeping import keep
 
 
 class Event:
@@ -141,6 +144,65 @@ def test_a_recording_does_not_grow_a_history() -> None:
     (recording,) = cache._recordings.values()
     assert recording is not None
     assert recording.inputs.grad_fn is None
+
+
+def test_what_a_recording_reads_lives_as_long_as_it() -> None:
+    """And no longer: its owner lets go of it at once, the cache when the recording goes."""
+
+    class Constants:
+        """What a graph would read by its address."""
+
+    def use(x: Tensor) -> Tensor:
+        constants = Constants()
+        alive.append(weakref.ref(constants))
+        keep(constants)
+        return x + 1
+
+    alive: list[weakref.ref[Constants]] = []
+    cache = Recorder().cache(capacity=1)
+    cache("use", use, torch.ones(3))
+    assert alive[0]() is not None
+    cache("twice", twice, torch.ones(3))
+    gc.collect()
+    assert alive[0]() is None
+    cache("use", use, torch.ones(3))
+    recorded = len(alive)
+    cache.forget()
+    gc.collect()
+    assert all(constants() is None for constants in alive[:recorded])
+    assert len(cache) == 0
+
+
+def test_memory_that_runs_out_is_said() -> None:
+    """It is not a graph that failed: without one there would be no more memory."""
+
+    def fail(run: Callable[[Tensor], Any], x: Tensor) -> Recording:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    cache = GraphCache(2, fail, lambda: Event([]))
+    with pytest.raises(torch.OutOfMemoryError):
+        cache("twice", twice, torch.ones(3))
+    assert len(cache) == 0
+
+
+def test_a_call_may_do_without() -> None:
+    recorder = Recorder()
+    cache = recorder.cache()
+    assert torch.equal(cache("twice", twice, torch.ones(3), record=False), torch.full((3,), 2.0))
+    assert (recorder.captured, len(cache), recorder.log) == ([], 0, ["record"])
+
+
+def test_calls_without_a_graph_are_ordered_too() -> None:
+    """They free memory that calls on other streams may still read."""
+
+    def fail(run: Callable[[Tensor], Any], x: Tensor) -> Recording:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    log: list[str] = []
+    cache = GraphCache(2, fail, lambda: Event(log))
+    for _ in range(2):
+        cache("twice", twice, torch.ones(3))
+    assert log == ["record", "wait", "record"]
 
 
 def test_a_failure_leaves_the_cache_usable() -> None:

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fcnrt.engine.cpu.steps import reading_area
 from fcnrt.engine.planned.arena import Scratch
+from fcnrt.engine.planned.plain import reading_area
 from fcnrt.models import FCN
 from fcnrt.plan.graph import Convolution, Graph, Image, MaxPool, Op
 from fcnrt.plan.grouping import Group
@@ -113,7 +113,7 @@ class Int8Steps:
     ) -> None:
         """As ``fcnrt.engine.planned.Steps`` says."""
         op, last = group[0], values[group[-1].name]
-        out = buffers[last.op.name][(slice(None), *last.computed.within(last.stored))]
+        out = buffers[last.op.name][last.computed.index_in(last.stored)]
         convolutions = [member for member in group if isinstance(member, Convolution)]
         area = reading_area(op, values[op.name].computed)  # type: ignore[arg-type]  # a convolution or a pool
         source = values[op.source]  # type: ignore[union-attr]
@@ -122,7 +122,7 @@ class Int8Steps:
             edges = (-columns.start, columns.stop - x.shape[3], -rows.start, rows.stop - x.shape[2])
             y = F.pad(x.float(), edges).contiguous(memory_format=torch.channels_last)
         else:
-            kept = buffers[source.op.name][(slice(None), *area.within(source.stored))]
+            kept = buffers[source.op.name][area.index_in(source.stored)]
             y = kept.permute(0, 3, 1, 2)
         for convolution in convolutions:
             y = self._convolve(convolution, y)
@@ -188,7 +188,8 @@ def check_takes_8_bits(graph: Graph) -> None:
     Raises:
         NotLowerableError: naming the op, or what this build of torch lacks.
     """
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.onednn, "qconv_prepack"):
+    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not onednn or not hasattr(torch.ops.onednn, "qconv_prepack"):
         raise NotLowerableError("this build of torch has no quantised convolutions of oneDNN")
     for op in graph:
         if isinstance(op, Convolution) and not op.relu:

@@ -7,26 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fcnrt.engine.cpu.convolution import DirectConvolution, MatrixConvolution
 from fcnrt.engine.cpu.winograd import DilatedWinogradConvolution, WinogradConvolution
 from fcnrt.engine.planned.arena import Scratch
+from fcnrt.engine.planned.plain import add, pool, reading_area, run_plain, view
 from fcnrt.models import FCN
 from fcnrt.plan.graph import (
     Addition,
-    ChannelSlice,
-    Concatenation,
     Convolution,
-    Image,
+    Graph,
     MaxPool,
     Op,
-    Replication,
-    ResponseNorm,
 )
 from fcnrt.plan.grouping import Group
-from fcnrt.plan.schedule import Area, Value
+from fcnrt.plan.schedule import Value
 from fcnrt.plan.selection import WINOGRAD_TILE, Choice, select_algorithm
 
 CHAIN_ELEMENTS = 1 << 20
@@ -83,6 +79,24 @@ class CPUSteps:
         else:
             self._writing[op.layer] = WinogradConvolution(weight, bias, op.relu)
 
+    def reads_images(self, graph: Graph) -> bool:
+        """As ``fcnrt.engine.planned.Steps`` says: oneDNN wants the padding in memory."""
+        return False
+
+    def explain(self, op: Op, group: Group, values: Mapping[str, Value]) -> tuple[str, str]:
+        """As ``fcnrt.engine.planned.Steps`` says."""
+        if not isinstance(op, Convolution):
+            return "torch", "strip by strip, behind its convolution" if op is not group[0] else "as it is"
+        last = [member for member in group if isinstance(member, Convolution)][-1]
+        if op is not last:
+            return "direct", "strip by strip, before the convolution that alone reads it"
+        area = values[op.name].computed
+        choice = self.choose(op)
+        writing = self._writing.get(op.layer)
+        if writing is not None and not writing.takes(area.height, area.width):
+            return "direct", f"{area.height}x{area.width} is smaller than a tile of {choice.algorithm}"
+        return choice.algorithm, choice.reason
+
     def chosen(self, op: Convolution, height: int, width: int) -> Writing | DirectConvolution:
         """The convolution for results of this size: the chosen one, or a direct one if it cannot make them."""
         writing = self._writing.get(op.layer)
@@ -99,47 +113,23 @@ class CPUSteps:
         self, group: Group, values: Mapping[str, Value], buffers: Mapping[str, Tensor], x: Tensor, scratch: Scratch
     ) -> None:
         """As ``fcnrt.engine.planned.Steps`` says."""
-
-        def read(name: str, area: Area) -> Tensor:
-            return buffers[name][(slice(None), *area.within(values[name].stored))]
-
         op, last = group[0], values[group[-1].name]
-        out = read(last.op.name, last.computed)
-        if isinstance(op, Image):
-            out.copy_(x.permute(0, 2, 3, 1))
-        elif isinstance(op, Convolution):
+        out = view(buffers, last, last.computed)
+        if isinstance(op, Convolution):
             convolutions = [member for member in group if isinstance(member, Convolution)]
             tail = group[-1] if len(group) > len(convolutions) else None
             other = None
             if isinstance(tail, Addition):
-                other = read(tail.right if tail.left == convolutions[-1].name else tail.left, last.computed)
-            source = read(op.source, _reading(op, values[op.name].computed))
+                name = tail.right if tail.left == convolutions[-1].name else tail.left
+                other = view(buffers, values[name], last.computed)
+            source = view(buffers, values[op.source], reading_area(op, values[op.name].computed))
             _Convolving(convolutions, tail, other, self, scratch).run(source, out, values)
-        elif isinstance(op, MaxPool):
-            source = read(op.source, _reading(op, last.computed))
-            out.copy_(_pool(op, source, ceil=False))
-        elif isinstance(op, Addition):
-            _add(op, read(op.left, last.computed), read(op.right, last.computed), out)
-        elif isinstance(op, Concatenation):
-            first = 0
-            for part in op.parts:
-                source = read(part, last.computed)
-                out[..., first : first + source.shape[3]].copy_(source)
-                first += source.shape[3]
-        elif isinstance(op, ResponseNorm):
-            source = read(op.source, last.computed).permute(0, 3, 1, 2)
-            # In float32 at least: squares of activations leave float16.
-            precise = source if source.dtype == torch.float64 else source.float()
-            normed = F.local_response_norm(precise, op.size, alpha=op.alpha, beta=op.beta, k=op.k)
-            out.copy_(normed.permute(0, 2, 3, 1))
-        elif isinstance(op, Replication):
-            whole = read(op.source, values[op.source].whole).permute(0, 3, 1, 2)
-            rows, columns = op.windows
-            extended = F.pad(whole, (columns.before, columns.behind, rows.before, rows.behind), mode="replicate")
-            area = last.computed.within(last.whole)
-            out.copy_(extended.permute(0, 2, 3, 1)[(slice(None), *area)])
-        elif isinstance(op, ChannelSlice):
-            out.copy_(read(op.source, last.computed)[..., op.first : op.first + op.channels])
+        else:
+            run_plain(op, values, buffers, x, out)
+
+    def feature(self, name: str, x: Tensor) -> Tensor:
+        """As it is."""
+        return x
 
     def _parameters(self, op: Convolution) -> tuple[Tensor, Tensor]:
         layer = self._net.get_submodule(op.layer)
@@ -214,10 +204,10 @@ class _Convolving:
             result = out if self.tail is None else source.new_empty(source.shape[0], height, width, op.channels)
             kernel(source, result, self.scratch)
         if isinstance(self.tail, MaxPool):
-            out.copy_(_pool(self.tail, result, ceil=True))
+            out.copy_(pool(self.tail, result, ceil=True))
         elif isinstance(self.tail, Addition):
             assert self.other is not None
-            _add(self.tail, result, self.other[images, rows], out)
+            add(self.tail, result, self.other[images, rows], out)
         elif result is not out:
             out.copy_(result)
 
@@ -230,28 +220,3 @@ class _Convolving:
 
     def _pools_evenly(self, height: int, width: int) -> bool:
         return self.pool == (2, 2) and height % 2 == width % 2 == 0
-
-
-def _reading(op: Convolution | MaxPool, area: Area) -> Area:
-    """What ``area`` of the result is made of."""
-    rows, columns = op.windows
-    return Area(rows.reading(area.rows), columns.reading(area.columns))
-
-
-def _pool(op: MaxPool, x: Tensor, *, ceil: bool) -> Tensor:
-    """``[N,h,w,C]`` to ``[N,h',w',C]``, without padding; with ``ceil`` the last window may be cut off."""
-    rows, columns = op.windows
-    y = F.max_pool2d(
-        x.permute(0, 3, 1, 2),
-        (rows.kernel, columns.kernel),
-        (rows.stride, columns.stride),
-        dilation=(rows.dilation, columns.dilation),
-        ceil_mode=ceil,
-    )
-    return y.permute(0, 2, 3, 1)
-
-
-def _add(op: Addition, left: Tensor, right: Tensor, out: Tensor) -> None:
-    torch.add(left, right, out=out)
-    if op.relu:
-        out.clamp_min_(0)

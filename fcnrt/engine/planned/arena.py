@@ -10,6 +10,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+CPU = torch.device("cpu")
+
 KEPT_BEYOND_NEED = 4
 """An arena of over this many times what a call needs is given back: one huge image must not cost memory for ever."""
 
@@ -24,16 +26,16 @@ def normal_tensors() -> Iterator[None]:
 class Block:
     """A stretch of memory that grows to what is asked for."""
 
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self, dtype: torch.dtype, device: torch.device = CPU) -> None:
         with normal_tensors():
-            self._memory = torch.empty(0, dtype=dtype)
+            self._memory = torch.empty(0, dtype=dtype, device=device)
 
     def take(self, elements: int) -> Tensor:
         """``elements`` of it, from the first on; what was there before may be gone."""
         if not elements <= self._memory.numel() <= max(KEPT_BEYOND_NEED * elements, 1 << 16):
             with normal_tensors():
-                self._memory = torch.empty(0, dtype=self._memory.dtype)  # first give back, then take
-                self._memory = torch.empty(elements, dtype=self._memory.dtype)
+                self._memory = self._memory.new_empty(0)  # first give back, then take
+                self._memory = self._memory.new_empty(elements)
         return self._memory[:elements]
 
     @property
@@ -49,9 +51,9 @@ Scratch: TypeAlias = "tuple[Block, Block, Block]"
 class Arena:
     """What one call needs: its buffers, and three pieces of scratch memory for within a step."""
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.buffers = Block(dtype)
-        self.scratch: Scratch = (Block(dtype), Block(dtype), Block(dtype))
+    def __init__(self, dtype: torch.dtype, device: torch.device = CPU) -> None:
+        self.buffers = Block(dtype, device)
+        self.scratch: Scratch = (Block(dtype, device), Block(dtype, device), Block(dtype, device))
 
     @property
     def elements(self) -> int:
@@ -60,10 +62,18 @@ class Arena:
 
 
 class ArenaPool:
-    """One arena for each call that runs at the same time."""
+    """One arena for each call that runs at the same time.
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self._dtype = dtype
+    Args:
+        dtype: of all memory.
+        device: where it lies.
+        reuse: keep arenas from call to call. Otherwise each call takes its memory from torch's allocator and gives it
+            back there: what a CUDA graph records then lies in the graph's own memory, where nobody else allocates and
+            nothing moves while the graph lives; and calls on several streams never meet.
+    """
+
+    def __init__(self, dtype: torch.dtype, device: torch.device = CPU, *, reuse: bool = True) -> None:
+        self._dtype, self._device, self._reuse = dtype, device, reuse
         self._free: list[Arena] = []
         self._lock = threading.Lock()
 
@@ -71,12 +81,13 @@ class ArenaPool:
     def borrow(self) -> Iterator[Arena]:
         """An arena that nobody else has, until the block ends."""
         with self._lock:
-            arena = self._free.pop() if self._free else Arena(self._dtype)
+            arena = self._free.pop() if self._free else Arena(self._dtype, self._device)
         try:
             yield arena
         finally:
-            with self._lock:
-                self._free.append(arena)
+            if self._reuse:
+                with self._lock:
+                    self._free.append(arena)
 
     @property
     def elements(self) -> int:

@@ -62,7 +62,7 @@ class Constants:
 
     def _stretches(
         self, schedule: Schedule, rows: int, columns: int, names: set[str]
-    ) -> dict[str, tuple[Stretch, Stretch]]:  # fmt: skip
+    ) -> dict[str, tuple[Stretch, Stretch]]:
         """Of each map, from the template of ``rows`` x ``columns``."""
 
         def along(axis: int, size: int, template: int) -> dict[str, Stretch]:

@@ -42,7 +42,7 @@ def cut_frame(value: Value, template: Value, whole: Tensor, stretches: Stretches
     """
 
     def cut(axis: int, begin: int, end: int) -> Tensor:
-        return whole.index_select(axis, _sources(template, stretches, axis, Interval(begin, end)))
+        return whole.index_select(axis, _sources(template, stretches, axis, Interval(begin, end), whole.device))
 
     rows, columns = (value.stored.rows, value.computed.rows), (value.stored.columns, value.computed.columns)
     return Ring(
@@ -55,8 +55,9 @@ def cut_frame(value: Value, template: Value, whole: Tensor, stretches: Stretches
 
 def stretch_frame(frame: Ring, value: Value, template: Value, stretches: Stretches) -> Ring:
     """The ring of ``value``, from its frame: along each side the template's middle is repeated."""
-    across = _sources(template, stretches, COLUMNS, value.stored.columns)
-    down = _sources(template, stretches, ROWS, value.computed.rows)
+    device = frame.above.device
+    across = _sources(template, stretches, COLUMNS, value.stored.columns, device)
+    down = _sources(template, stretches, ROWS, value.computed.rows, device)
     return Ring(
         above=frame.above.index_select(COLUMNS, across),
         below=frame.below.index_select(COLUMNS, across),
@@ -65,26 +66,56 @@ def stretch_frame(frame: Ring, value: Value, template: Value, stretches: Stretch
     )
 
 
-def _sources(template: Value, stretches: Stretches, axis: int, entries: Interval) -> Tensor:
+def _sources(template: Value, stretches: Stretches, axis: int, entries: Interval, device: torch.device) -> Tensor:
     """Where the template's tensor has the values of ``entries``."""
     origin = (template.stored.rows, template.stored.columns)[axis].begin
     stretch = stretches[axis]
     found = [stretch.source(entry) - origin for entry in range(entries.begin, entries.end)]
-    return torch.tensor(found, dtype=torch.long)
+    return torch.tensor(found, dtype=torch.long, device=device)
 
 
 def write_ring(buffer: Tensor, value: Value, ring: Ring | None) -> None:
     """Write the ring of ``value`` into its buffer ``[N,h,w,C]``; zeros without one."""
-    rows, columns = value.computed.within(value.stored)
-    sides = (
-        buffer[:, : rows.start],
-        buffer[:, rows.stop :],
-        buffer[:, rows, : columns.start],
-        buffer[:, rows, columns.stop :],
-    )
+    sides = _sides(buffer, value)
     if ring is None:
         for target in sides:
             target.zero_()
         return
     for target, source in zip(sides, ring.sides, strict=True):
         target.copy_(source)
+
+
+@dataclass(frozen=True)
+class FlatRing:
+    """A ring as a list of positions, which one launch writes, where ``write_ring`` takes one for each side."""
+
+    positions: Tensor
+    """``row * width + column`` in the buffer, int64 ``[k]``"""
+    constants: Tensor
+    """``[k,C]``"""
+
+    def write(self, buffer: Tensor) -> None:
+        """Into a buffer ``[N,h,w,C]``, contiguous."""
+        positions = buffer.view(buffer.shape[0], -1, buffer.shape[3])
+        positions.index_copy_(1, self.positions, self.constants.expand(buffer.shape[0], -1, -1))
+
+
+def flatten_ring(value: Value, ring: Ring | None, dtype: torch.dtype, device: torch.device) -> FlatRing:
+    """The ring of ``value``, zeros without one, as a list of positions."""
+    height, width, channels = value.stored.height, value.stored.width, value.op.channels
+    numbers = torch.arange(height * width, device=device).view(1, height, width, 1)
+    positions = torch.cat([side.flatten() for side in _sides(numbers, value)])
+    if ring is None:
+        return FlatRing(positions, torch.zeros(len(positions), channels, dtype=dtype, device=device))
+    return FlatRing(positions, torch.cat([side.reshape(-1, channels) for side in ring.sides]))
+
+
+def _sides(buffer: Tensor, value: Value) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The parts of a buffer ``[N,h,w,C]`` that its ring fills, in the order of ``Ring.sides``."""
+    rows, columns = value.computed.within(value.stored)
+    return (
+        buffer[:, : rows.start],
+        buffer[:, rows.stop :],
+        buffer[:, rows, : columns.start],
+        buffer[:, rows, columns.stop :],
+    )

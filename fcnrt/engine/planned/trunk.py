@@ -6,18 +6,19 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from fcnrt.engine.features import FeatureMap, Features
+from fcnrt.engine.keeping import keep
 from fcnrt.engine.planned.arena import Arena, ArenaPool, Scratch, normal_tensors
 from fcnrt.engine.planned.constants import Constants
-from fcnrt.engine.planned.rings import Ring, write_ring
+from fcnrt.engine.planned.rings import FlatRing, Ring, flatten_ring, write_ring
 from fcnrt.models import FCN
-from fcnrt.plan.graph import Op
+from fcnrt.plan.graph import Graph, Image, Op
 from fcnrt.plan.grouping import Group
 from fcnrt.plan.lowering import lower
 from fcnrt.plan.schedule import Schedule, Value, make_schedule
@@ -35,6 +36,8 @@ class Prepared:
 
     schedule: Schedule
     rings: Mapping[str, Ring]
+    flat_rings: Mapping[str, FlatRing] = field(default_factory=dict)
+    """all rings, those of zeros included, in place of ``rings`` where each launch counts"""
 
 
 class Steps(Protocol):
@@ -42,6 +45,12 @@ class Steps(Protocol):
 
     def pack(self, op: Op) -> None:
         """Make the weights of ``op`` ready, if it has any."""
+
+    def reads_images(self, graph: Graph) -> bool:
+        """Whether the first ops read the images as they are, so that nobody need copy them into a buffer."""
+
+    def explain(self, op: Op, group: Group, values: Mapping[str, Value]) -> tuple[str, str]:
+        """What computes ``op`` as part of the step ``group``, in a word or two, and why."""
 
     def run_group(
         self, group: Group, values: Mapping[str, Value], buffers: Mapping[str, Tensor], x: Tensor, scratch: Scratch
@@ -56,6 +65,9 @@ class Steps(Protocol):
             scratch: memory for within the step.
         """
 
+    def feature(self, name: str, x: Tensor) -> Tensor:
+        """What the decoders read of value ``name``, ``[N,C,h,w]``, in a floating type."""
+
 
 class PlannedTrunk:
     """The trunk of ``net``, packed.
@@ -67,20 +79,33 @@ class PlannedTrunk:
         dtype: of weights and activations.
         steps: computes.
         halo: compute only what depends on the image.
+        chain: let the first two convolutions run as one step.
+        recordable: take the memory of each call from torch's allocator, and write each ring in one launch: what a CUDA
+            graph wants.
 
     Raises:
         NotLowerableError: the trunk does something that no op of a graph stands for.
     """
 
-    def __init__(self, net: FCN, dtype: torch.dtype, steps: Steps, *, halo: bool = True) -> None:
+    def __init__(
+        self,
+        net: FCN,
+        dtype: torch.dtype,
+        steps: Steps,
+        *,
+        halo: bool = True,
+        chain: bool = True,
+        recordable: bool = False,
+    ) -> None:
         self.dtype = dtype
+        self.steps = steps
+        self._device = next(net.parameters()).device
         self._net = net
-        self._halo = halo
-        self._steps = steps
+        self._halo, self._chain, self._recordable = halo, chain, recordable
         with normal_tensors():
             for op in lower(net, *NOMINAL_SIZE):
                 steps.pack(op)
-        self._arenas = ArenaPool(dtype)
+        self._arenas = ArenaPool(dtype, self._device, reuse=not recordable)
         self._constants = Constants(net.heads, self._run_zero_image)
         self._prepared: OrderedDict[tuple[int, int], Prepared] = OrderedDict()
         self._lock = threading.Lock()
@@ -89,15 +114,20 @@ class PlannedTrunk:
     def run(self, x: Tensor) -> Iterator[Features]:
         """The feature maps of normalised images ``[N,C,H,W]``; they are gone when the block ends."""
         prepared = self.prepare(x.shape[2], x.shape[3])
+        keep(prepared)  # a recording reads its rings long after the size has left the schedules kept here
         schedule = prepared.schedule
         with self._arenas.borrow() as arena, torch.no_grad():
             buffers = self._run(prepared, x, arena)
             maps = {}
             for feature, value in schedule.graph.outputs.items():
                 stored = schedule.values[value].stored
-                tensor = buffers[value].permute(0, 3, 1, 2)
+                tensor = self.steps.feature(value, buffers[value].permute(0, 3, 1, 2))
                 maps[feature] = FeatureMap(tensor, stored.rows.begin, stored.columns.begin)
             yield Features(maps, schedule.windows)
+
+    def explain(self, op: Op, group: Group, values: Mapping[str, Value]) -> tuple[str, str]:
+        """What computes ``op`` as part of the step ``group`` of a schedule, in a word or two, and why."""
+        return self.steps.explain(op, group, values)
 
     def prepare(self, height: int, width: int) -> Prepared:
         """The schedule for images of this size, and its constants.
@@ -110,9 +140,11 @@ class PlannedTrunk:
             if key in self._prepared:
                 self._prepared.move_to_end(key)
                 return self._prepared[key]
-            graph = lower(self._net, height, width)
-            schedule = make_schedule(graph, self._net.heads, height, width, halo=self._halo)
-            prepared = Prepared(schedule, self._constants.rings(schedule))
+            schedule = self._schedule(height, width, self._halo)
+            rings = self._constants.rings(schedule)
+            prepared = Prepared(schedule, rings, self._flatten(schedule, rings) if self._recordable else {})
+            if self._device.type == "cuda":
+                torch.cuda.current_stream(self._device).synchronize()  # others will read it on streams of their own
             while len(self._prepared) >= KEPT_SIZES:
                 self._prepared.popitem(last=False)
             self._prepared[key] = prepared
@@ -129,7 +161,10 @@ class PlannedTrunk:
         schedule, images = prepared.schedule, x.shape[0]
         memory = arena.buffers.take(schedule.memory.elements * images)
         buffers: dict[str, Tensor] = {}
+        reads_images = self.steps.reads_images(schedule.graph)
         for group in schedule.groups:
+            if reads_images and isinstance(group[-1], Image):
+                continue
             name = group[-1].name
             value = schedule.values[name]
             first = schedule.memory.offsets[name] * images
@@ -137,16 +172,30 @@ class PlannedTrunk:
             buffer = memory[first : first + schedule.elements[name] * images].view(shape)
             if value.has_ring:
                 # Steps share memory, so the ring is written anew each time.
-                write_ring(buffer, value, prepared.rings.get(name))
+                if name in prepared.flat_rings:
+                    prepared.flat_rings[name].write(buffer)
+                else:
+                    write_ring(buffer, value, prepared.rings.get(name))
             buffers[name] = buffer
-            self._steps.run_group(group, schedule.values, buffers, x, arena.scratch)
+            self.steps.run_group(group, schedule.values, buffers, x, arena.scratch)
             visit(name, buffer)
         return buffers
 
     def _run_zero_image(self, height: int, width: int, visit: Callable[[str, Tensor], None]) -> Schedule:
         """Every buffer of a zero image, all of it computed; ``visit`` sees each. Gives its schedule."""
-        graph = lower(self._net, height, width)
-        schedule = make_schedule(graph, self._net.heads, height, width, halo=False)
-        x = torch.zeros(1, graph.image.channels, height, width, dtype=self.dtype)
-        self._run(Prepared(schedule, {}), x, Arena(self.dtype), visit)
+        schedule = self._schedule(height, width, halo=False)
+        x = torch.zeros(1, schedule.graph.image.channels, height, width, dtype=self.dtype, device=self._device)
+        self._run(Prepared(schedule, {}), x, Arena(self.dtype, self._device), visit)
         return schedule
+
+    def _schedule(self, height: int, width: int, halo: bool) -> Schedule:
+        graph = lower(self._net, height, width)
+        return make_schedule(graph, self._net.heads, height, width, halo=halo, chain=self._chain)
+
+    def _flatten(self, schedule: Schedule, rings: Mapping[str, Ring]) -> dict[str, FlatRing]:
+        values = [schedule.values[group[-1].name] for group in schedule.groups]
+        return {
+            value.op.name: flatten_ring(value, rings.get(value.op.name), self.dtype, self._device)
+            for value in values
+            if value.has_ring
+        }
