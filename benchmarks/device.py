@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import importlib.util
 import os
 import shutil
@@ -70,7 +71,7 @@ STAGES = (
         )
         for tool in ("memcheck", "racecheck")
     ),
-    Stage("parity_network", ("tests/device/test_network.py",), 5, parity=True),
+    Stage("parity_network", ("tests/device/test_network.py",), 5, parity=True, workers=4),
     Stage("kernel", ("benchmarks/test_kernel.py", "--benchmark-only"), 4),
     *(
         Stage(
@@ -201,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.device", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(names)}; all if none is named")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="default: benchmarks/results")
+    parser.add_argument("--minutes", type=float, metavar="M", help="for each stage; default: what it is known to take")
     parser.add_argument("--commit", metavar="ID", help="the commit under test, where the tree has no git history")
     options = parser.parse_args(arguments)
     unknown = set(options.stages) - set(names)
@@ -226,6 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if stage.under and shutil.which(stage.under[0]) is None:
             print(f"{stage.name}: left out, {stage.under[0]} is not installed", flush=True)
             continue
+        if options.minutes is not None:
+            stage = dataclasses.replace(stage, minutes=options.minutes)
         start = time.monotonic()
         passed = run_stage(stage, folder, machine)
         failed += [] if passed else [stage.name]

@@ -157,6 +157,9 @@ def recorded_launches() -> Iterator[list[Launch]]:
         options = {name: value for name, value in keywords.items() if name not in kernel.arg_names}
         names = [name for name in kernel.arg_names if name not in constants]
         arguments = dict(zip(names, map(argument_type, values), strict=True))
+        for parameter in kernel.params:
+            if parameter.do_not_specialize and parameter.name in arguments:
+                arguments[parameter.name] = arguments[parameter.name].partition(":")[0]
         launches.append(Launch(kernel, arguments, constants, options))
 
     original = JITFunction.run

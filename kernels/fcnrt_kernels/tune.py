@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fcnrt_kernels import gpu, tables
+from fcnrt_kernels.ahead import compile_ahead
 from fcnrt_kernels.conv import out_shape, run
 from fcnrt_kernels.conv_config import candidates, cycles
 from fcnrt_kernels.conv_problem import ITEM_SIZES, ConvConfig, ConvProblem, Target
@@ -32,6 +33,9 @@ from fcnrt_kernels.tables import Measured
 Measure = Callable[[ConvProblem, ConvConfig | None], float]
 """Seconds of a problem in a configuration, or in cuDNN for None; raises RuntimeError where it does not run."""
 
+
+Prepare = Callable[[Sequence[tuple[ConvProblem, ConvConfig]]], None]
+"""Is told all that will be measured, before anything is."""
 
 Log = Callable[[str], None]
 
@@ -46,9 +50,8 @@ def tune(problem: ConvProblem, target: Target, measure: Measure, *, log: Log, mo
         most: candidates to measure, those first that are estimated to be fast.
         log: is told what was found.
     """
-    ordered = sorted(candidates(problem, target), key=lambda config: cycles(config, problem, target))
     timed: list[tuple[float, ConvConfig]] = []
-    for config in ordered[:most]:
+    for config in worth_measuring(problem, target, most):
         seconds = _attempt(measure, problem, config, log)
         if seconds is not None:
             timed.append((seconds, config))
@@ -58,6 +61,11 @@ def tune(problem: ConvProblem, target: Target, measure: Measure, *, log: Log, mo
     seconds, config = min(timed, key=lambda pair: pair[0])
     log(f"{problem}: {config}, {seconds * 1e6:.1f} us, {problem.flops / seconds / 1e12:.0f} TFLOP/s")
     return Measured(config, seconds, theirs)
+
+
+def worth_measuring(problem: ConvProblem, target: Target, most: int) -> list[ConvConfig]:
+    """The valid tiles of a problem that are estimated to be the fastest, at most ``most`` of them."""
+    return sorted(candidates(problem, target), key=lambda config: cycles(config, problem, target))[:most]
 
 
 def _attempt(measure: Measure, problem: ConvProblem, config: ConvConfig | None, log: Log) -> float | None:
@@ -78,6 +86,7 @@ def tune_all(
     log: Log,
     again: bool = False,
     most: int = 24,
+    prepare: Prepare | None = None,
 ) -> dict[ConvProblem, Measured]:
     """Tune what the table at ``path`` lacks, and write it after each.
 
@@ -85,10 +94,17 @@ def tune_all(
         ValueError: the file at ``path`` is no table.
     """
     table = tables.read_table(path) if path.exists() else {}
-    for problem in problems:
+    missing: list[ConvProblem] = []
+    for problem in dict.fromkeys(problems):
         if problem in table and not again:
             log(f"{problem}: measured already")
-            continue
+        else:
+            missing.append(problem)
+    if prepare is not None:
+        pairs = [(problem, config) for problem in missing for config in worth_measuring(problem, target, most)]
+        log(f"compiling {len(pairs)} tiles")
+        prepare(pairs)
+    for problem in missing:
         table[problem] = tune(problem, target, measure, most=most, log=log)
         tables.write_table(path, target.name, _environment(), table)
     return table
@@ -102,9 +118,21 @@ def measure_on(device: torch.device) -> Measure:
     return functools.partial(_measure, device)
 
 
+def run_once(problem: ConvProblem, config: ConvConfig, device: torch.device) -> None:
+    """One launch, for what Triton compiles on the way.
+
+    Raises:
+        RuntimeError: the configuration does not run here.
+    """
+    x, weight, bias = tensors(problem, device)
+    size = (problem.rows, problem.columns)
+    run(config, x, weight, bias, (0, 0), size, True, problem.pool, x.new_empty(out_shape(x, weight, size, problem.pool)))
+    torch.cuda.synchronize(device)
+
+
 def _measure(device: torch.device, problem: ConvProblem, config: ConvConfig | None) -> float:
     x, weight, bias = tensors(problem, device)
-    origin = tuple(-(taps // 2) for taps in problem.kernel)
+    origin = (0, 0)  # of the ring
     size = (problem.rows, problem.columns)
     out = x.new_empty(out_shape(x, weight, size, problem.pool))
     cache = torch.cuda.get_device_properties(device).L2_cache_size
@@ -214,7 +242,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = torch.device("cuda", torch.cuda.current_device())
     target = gpu.target(torch.empty(0, device=device))
     path = options.out or tables.user_folder() / tables.file_name(target.name)
-    tune_all(problems, target, measure_on(device), path, again=options.again, most=options.most, log=_say)
+    tune_all(
+        problems,
+        target,
+        measure_on(device),
+        path,
+        again=options.again,
+        most=options.most,
+        log=_say,
+        prepare=functools.partial(compile_ahead, device=device.index),
+    )
     sys.stdout.write(f"{path}\n")
     return 0
 

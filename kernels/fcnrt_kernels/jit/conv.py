@@ -8,6 +8,8 @@ accumulator the four inputs of a 2x2 pool belong to one thread.
 import triton
 import triton.language as tl
 
+from fcnrt_kernels.jit.sizes import SIZES
+
 
 @triton.jit
 def locate(
@@ -111,7 +113,7 @@ def store_positions(
     tl.store(out_ptr + x[:, None] * stride_w + offs_m[None, :], values.T.to(out_ptr.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def conv_descriptor_kernel(
     x_desc,  # [N, H, W, C], box [1, BLOCK_Y, BLOCK_X, BLOCK_K]; zeros outside
     weight_desc,  # [KH * KW, Cout, C], box [1, BLOCK_M, BLOCK_K]
@@ -168,7 +170,7 @@ def conv_descriptor_kernel(
             out_desc.store([n, y // SHRINK, x // SHRINK, m], values)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def conv_pointer_kernel(
     x_ptr,
     weight_ptr,
@@ -269,7 +271,7 @@ def conv_pointer_kernel(
         )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def conv_reduce_kernel(
     workspace_ptr,  # [splits, tiles_n, padded_channels, BLOCK_Y * BLOCK_X]
     out_ptr,

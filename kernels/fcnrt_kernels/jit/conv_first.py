@@ -3,8 +3,10 @@
 import triton
 import triton.language as tl
 
+from fcnrt_kernels.jit.sizes import SIZES
 
-@triton.jit
+
+@triton.jit(do_not_specialize=SIZES)
 def conv_first_kernel(
     image_ptr,
     weight_ptr,  # [KH, KW, CHANNELS, out_channels]

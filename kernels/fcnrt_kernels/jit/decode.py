@@ -9,9 +9,10 @@ import triton
 import triton.language as tl
 
 from fcnrt_kernels.jit.decode_tile import first_entry, label_tile, refine_tile
+from fcnrt_kernels.jit.sizes import LABEL_STRIDES, SCORE_STRIDES, SIZES
 
 
-@triton.jit
+@triton.jit(do_not_specialize=(*SIZES, *SCORE_STRIDES, *LABEL_STRIDES))
 def decode_labels_kernel(
     scores_ptr,
     skip1_ptr,

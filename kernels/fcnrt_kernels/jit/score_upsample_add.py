@@ -3,6 +3,7 @@
 import triton
 import triton.language as tl
 
+from fcnrt_kernels.jit.sizes import SIZES
 from fcnrt_kernels.jit.upsample import DENSE, phase_pixels, upsample_dense, upsample_diagonal
 
 
@@ -43,7 +44,7 @@ def score_pixels(
     return acc * scale + bias[None, :]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=(*SIZES, "stride_cn", "stride_cc", "stride_ch", "stride_on", "stride_oc", "stride_oh"))
 def score_upsample_add_kernel(
     coarse_ptr,
     skip_ptr,

@@ -4,10 +4,11 @@ import triton
 import triton.language as tl
 
 from fcnrt_kernels.jit.argmax import keep_best_of_block, keep_better, probability
+from fcnrt_kernels.jit.sizes import LABEL_STRIDES, SCORE_STRIDES, SIZES
 from fcnrt_kernels.jit.upsample import phase_pixels, upsample_dense, upsample_diagonal
 
 
-@triton.jit
+@triton.jit(do_not_specialize=(*SIZES, *SCORE_STRIDES, *LABEL_STRIDES))
 def upsample_argmax_kernel(
     scores_ptr,
     taps_ptr,
@@ -80,7 +81,7 @@ def upsample_argmax_kernel(
         )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=(*SIZES, *SCORE_STRIDES, *LABEL_STRIDES))
 def upsample_argmax_dense_kernel(
     scores_ptr,
     taps_ptr,

@@ -3,10 +3,11 @@
 import triton
 import triton.language as tl
 
+from fcnrt_kernels.jit.sizes import SCORE_STRIDES, SIZES
 from fcnrt_kernels.jit.upsample import phase_pixels, upsample_dense, upsample_diagonal
 
 
-@triton.jit
+@triton.jit(do_not_specialize=(*SIZES, *SCORE_STRIDES))
 def upsample_crop_kernel(
     scores_ptr,
     taps_ptr,
@@ -63,7 +64,7 @@ def upsample_crop_kernel(
     tl.store(out_ptr + y.to(tl.int64) * stride_oh + x.to(tl.int64) * stride_ow, value, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=(*SIZES, *SCORE_STRIDES))
 def upsample_crop_dense_kernel(
     scores_ptr,
     taps_ptr,
