@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from fcnrt.convolutionalization import convolutionalize
 from fcnrt.errors import CheckpointError, DeviceError, DownloadError, FcnrtError, ImageError, InputError
+from fcnrt.loading import load
 from fcnrt.preprocessing import Normalization
 from fcnrt.segmentation import Segmentation
-from fcnrt.segmenter import Segmenter, load
+from fcnrt.segmenter import Segmenter
 from fcnrt.spec import ModelSpec
 
 __version__ = "0.1.0"

@@ -12,9 +12,10 @@ from fcnrt.checkpoints import read_state_dict
 from fcnrt.checkpoints.classifiers import convolutionalized
 from fcnrt.engine import choose_engine, choose_placement
 from fcnrt.errors import InputError
+from fcnrt.loading import locate, published
 from fcnrt.palettes import VOC_CLASSES, voc_palette
 from fcnrt.preprocessing import Normalization, get_normalization
-from fcnrt.segmenter import Segmenter, locate, published
+from fcnrt.segmenter import Segmenter
 from fcnrt.spec import ModelSpec
 
 ARGUMENT, SHAPES, REGISTRY, DEFAULT = "argument", "tensor shapes", "registry", "default"

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # itself (its __init__), the kernels, or a __main__, which nothing imports. A new part finds its place here first.
 _READING = {"errors", "imagefiles", "images", "palettes", "preprocessing", "rgb", "spec"}
 _RUNNING = {"engine", "fcnrt_kernels", "models", "plan"}
-_USING = {"checkpoints", "convolutionalization", "legend", "pretrained", "segmentation", "segmenter"}
+_USING = {"checkpoints", "convolutionalization", "legend", "loading", "pretrained", "segmentation", "segmenter"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "fcnrt_kernels": set(),
@@ -34,10 +34,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": {"errors", "fcnrt_kernels", "models"},
     "engine": {"errors", "fcnrt_kernels", "models", "plan"},
     "calibration": {"demo", "errors", "images", "preprocessing"},
-    "segmenter": _READING | _RUNNING | {"calibration", "checkpoints", "pretrained", "segmentation"},
+    "segmenter": _READING | _RUNNING | {"calibration", "segmentation"},
+    "loading": _READING | _RUNNING | {"calibration", "checkpoints", "pretrained", "segmenter"},
     "measuring": _READING | _RUNNING | {"segmenter"},
     "metrics": {"errors"},
-    "convolutionalization": _READING | _RUNNING | {"checkpoints", "segmenter"},
+    "convolutionalization": _READING | _RUNNING | {"checkpoints", "loading", "segmenter"},
     "demo": _READING | _RUNNING | _USING | {"fcnrt", "metrics"},
     "fcnrt": _READING | _USING,
     "cli": _READING | _RUNNING | _USING | {"demo", "fcnrt", "measuring"},

@@ -12,9 +12,10 @@ from typing import Any
 import fcnrt
 from fcnrt.checkpoints import Checkpoint, read_checkpoint
 from fcnrt.demo import demo_checkpoint
+from fcnrt.loading import locate, published
 from fcnrt.models import ARCHITECTURES
 from fcnrt.preprocessing import PRESETS
-from fcnrt.segmenter import Segmenter, locate, published
+from fcnrt.segmenter import Segmenter
 
 FILE_HELP = "a file, or the name of a published one (fcnrt pull --list)"
 

@@ -126,7 +126,9 @@ def run_once(problem: ConvProblem, config: ConvConfig, device: torch.device) -> 
     """
     x, weight, bias = tensors(problem, device)
     size = (problem.rows, problem.columns)
-    run(config, x, weight, bias, (0, 0), size, True, problem.pool, x.new_empty(out_shape(x, weight, size, problem.pool)))
+    run(
+        config, x, weight, bias, (0, 0), size, True, problem.pool, x.new_empty(out_shape(x, weight, size, problem.pool))
+    )
     torch.cuda.synchronize(device)
 
 

@@ -38,7 +38,7 @@ def test_info_of_a_published_name(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is fetched, and the registry says what the file does not; ``convert`` makes that a fact of the new file."""
-    monkeypatch.setattr("fcnrt.segmenter.pull", lambda name, progress: checkpoint)
+    monkeypatch.setattr("fcnrt.loading.pull", lambda name, progress: checkpoint)
     assert main(["info", "fcn8s-atonce-voc"]) == 0
     captured = capsys.readouterr()
     lines = {line.split()[0]: line for line in captured.out.splitlines()}

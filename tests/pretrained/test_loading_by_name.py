@@ -12,11 +12,11 @@ from torch import nn
 
 import fcnrt
 from fcnrt.checkpoints import Overrides, read_checkpoint
+from fcnrt.loading import published
 from fcnrt.models import create_model
 from fcnrt.palettes import VOC_CLASSES
 from fcnrt.preprocessing import PRESETS
 from fcnrt.pretrained import REGISTRY, registry
-from fcnrt.segmenter import published
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         digest=None,
     )
     monkeypatch.setattr(registry, "REGISTRY", {"slim": entry})
-    monkeypatch.setattr("fcnrt.segmenter.pull", lambda name, progress: tmp_path / "fcn8s.pth")
+    monkeypatch.setattr("fcnrt.loading.pull", lambda name, progress: tmp_path / "fcn8s.pth")
     torch.save(create_model("fcn8s", 3, width=1 / 64).state_dict(), tmp_path / "fcn8s.pth")
     return entry
 
@@ -96,7 +96,7 @@ def test_a_classifiers_convention_is_the_registrys(monkeypatch: pytest.MonkeyPat
     )
     state = nn.ModuleDict({"features": nn.Sequential(*layers), "classifier": head}).state_dict()
     torch.save(state, tmp_path / "vgg16.pth")
-    monkeypatch.setattr("fcnrt.segmenter.pull", lambda name, progress: tmp_path / "vgg16.pth")
+    monkeypatch.setattr("fcnrt.loading.pull", lambda name, progress: tmp_path / "vgg16.pth")
     model = fcnrt.convolutionalize("vgg16-caffe", "fcn32s", 3, device="cpu")
     assert (model.spec.normalization.name, model.spec.sources["normalization"]) == ("caffe-voc", "registry")
     model = fcnrt.convolutionalize(tmp_path / "vgg16.pth", "fcn32s", 3, device="cpu")

@@ -102,7 +102,7 @@ def proof(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pr
         return checkpoint
 
     monkeypatch.setattr("fcnrt.checkpoints.Recognition", Noting)
-    monkeypatch.setattr("fcnrt.segmenter.read_checkpoint", read)
+    monkeypatch.setattr("fcnrt.loading.read_checkpoint", read)
     return Proof(request.param, taken)
 
 
