@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from benchmarks.contenders import Contender
 from benchmarks.exported import exported_run
+from benchmarks.in_jax import jax_run
 from benchmarks.timing import Inputs, Run
+from fcnrt.models import FCN8s
 
 
 class Runs(NamedTuple):
@@ -62,7 +64,7 @@ def peer_runs(contender: Contender, net: nn.Module, inputs: Inputs, output: str)
         inputs: examples, for the kinds that record or compile.
         output: ``"scores"`` or ``"labels"``, whichever will be timed.
     """
-    exported = contender.kind in ("onnxruntime", "openvino")  # these convert by themselves
+    exported = contender.kind in ("onnxruntime", "openvino", "jax")  # these convert by themselves
     scores = net if exported else net.to(dtype=contender.dtype)
     if contender.channels_last:
         scores = scores.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -73,6 +75,10 @@ def peer_runs(contender: Contender, net: nn.Module, inputs: Inputs, output: str)
         if output == "labels":
             return Runs(None, torch.compile(labels, mode=mode, dynamic=False))
         return Runs(torch.compile(scores, mode=mode, dynamic=False), None)
+    if contender.kind == "jax":
+        (weights,) = (module.state_dict() for module in net.modules() if isinstance(module, FCN8s))
+        run = jax_run(weights, contender.dtype, output)
+        return Runs(None, run) if output == "labels" else Runs(run, None)
     if exported:
         if output == "labels":
             return Runs(None, exported_run(contender, labels.eval(), inputs))

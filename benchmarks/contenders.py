@@ -9,7 +9,7 @@ import torch
 
 from fcnrt.engine.placement import cpu_has_bfloat16
 
-Kind = Literal["eager", "graph", "compile", "onnxruntime", "openvino", "fcnrt"]
+Kind = Literal["eager", "graph", "compile", "jax", "onnxruntime", "openvino", "fcnrt"]
 Part = Literal["matrix", "winograd", "halo", "decoder"]
 """What fcnrt can do without on a CPU: fc6 and fc7 as one matrix product, Winograd's convolutions, the constant halo,
 the fused decoder."""
@@ -17,6 +17,7 @@ the fused decoder."""
 _WORDS = {
     "graph": "eager",
     "compile": "torch.compile",
+    "jax": "JAX",
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
     "matrix": "matrix product",
@@ -68,7 +69,7 @@ def contenders(device: torch.device, *, compiled: bool, graphs: bool, runtimes: 
 
     Args:
         compiled: with ``torch.compile``, which takes minutes to compile.
-        graphs: with the eager net as a CUDA graph.
+        graphs: on a GPU, with the eager net as a CUDA graph, and with the net in JAX.
         runtimes: on a CPU, with what runs exported nets, and with fcnrt without its halo.
     """
     narrow = (torch.bfloat16,) if _multiplies_bfloat16(device) else ()
@@ -81,6 +82,7 @@ def contenders(device: torch.device, *, compiled: bool, graphs: bool, runtimes: 
     chosen += [Contender("eager", dtype, channels_last=True) for dtype in narrow]
     if on_gpu and graphs:
         chosen += [Contender("graph", dtype, channels_last=True) for dtype in narrow]
+        chosen += [Contender("jax", dtype) for dtype in narrow]
     if compiled:
         chosen.append(Contender("compile"))
         chosen += [Contender("compile", dtype, channels_last=True) for dtype in narrow]

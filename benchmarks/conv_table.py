@@ -127,14 +127,14 @@ def _first_row(batch: int, *, compiled: bool) -> Row:
     """The first layer, which writes 64 channels for the three bytes that it reads."""
     positions = batch * FIRST.side**2
     tile = select_first_tile(FIRST.kernel**2 * FIRST.channels, FIRST.out_channels, exact=False)
-    work = batch * -(-(FIRST.side**2) // tile.block_p)
+    work = batch * -(-FIRST.side // tile.block_y) * -(-FIRST.side // tile.block_x)
     moved = batch * 500 * 500 * FIRST.channels + positions * FIRST.out_channels * 2
     flops = FIRST.problem(batch).flops
-    padded = 2 * work * tile.block_p * tile.block_c * tile.block_k
+    padded = 2 * work * tile.block_y * tile.block_x * tile.block_c * tile.block_k
     return Row(
         FIRST.name,
         batch,
-        f"positions {tile.block_p}x{tile.block_c}x{tile.block_k}, {tile.num_warps} warps",
+        f"positions {tile.block_y}x{tile.block_x}, {tile.block_c}x{tile.block_k}, {tile.num_warps} warps",
         work,
         -(-work // HOPPER.multiprocessors),
         flops / 1e9,

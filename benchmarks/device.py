@@ -71,7 +71,7 @@ STAGES = (
         )
         for tool in ("memcheck", "racecheck")
     ),
-    Stage("parity_network", ("tests/device/test_network.py",), 5, parity=True, workers=4),
+    Stage("parity_network", ("tests/device/test_network.py",), 5, parity=True, workers=10),
     Stage("kernel", ("benchmarks/test_kernel.py", "--benchmark-only"), 4),
     *(
         Stage(

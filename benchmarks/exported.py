@@ -14,7 +14,11 @@ from torch import Tensor, nn
 from benchmarks.contenders import Contender
 from benchmarks.timing import Inputs, Run
 
-_NEEDED = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
+_NEEDED = {
+    "jax": ("jax",),
+    "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+}
 
 
 def why_missing(contender: Contender) -> str | None:

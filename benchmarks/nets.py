@@ -31,8 +31,13 @@ NORMALIZATION = PRESETS["caffe-voc"]
 @functools.cache
 def image(seed: int, height: int, width: int, batch: int = 1) -> Tensor:
     """Drawn scenes as network input, float32 ``[batch,3,height,width]`` on the CPU."""
-    pixels = [torch.from_numpy(scene(seed + i, height, width)[0]) for i in range(batch)]
-    return normalize(torch.stack(pixels).permute(0, 3, 1, 2), NORMALIZATION)
+    return normalize(pixels(seed, height, width, batch).permute(0, 3, 1, 2), NORMALIZATION)
+
+
+@functools.cache
+def pixels(seed: int, height: int, width: int, batch: int = 1) -> Tensor:
+    """Drawn scenes as they come from files, uint8 ``[batch,height,width,3]`` on the CPU."""
+    return torch.stack([torch.from_numpy(scene(seed + i, height, width)[0]) for i in range(batch)])
 
 
 @functools.cache
@@ -72,6 +77,15 @@ def seeded_segmenter(device: torch.device, dtype: torch.dtype, width: float = 1.
 def segmenter_runs(model: Segmenter) -> Runs:
     """A Segmenter as a contender."""
     return Runs(model, model.predict_labels, lambda x: plan_for(model.engine.graph, x))
+
+
+def pixel_runs(model: Segmenter) -> Runs:
+    """A Segmenter as a contender that is given pixels and asked for labels."""
+
+    def prepare(images: Tensor) -> None:
+        plan_for(model.engine.graph, images.permute(0, 3, 1, 2))
+
+    return Runs(None, model.engine.label_images, prepare)
 
 
 def seeded_runs_without(

@@ -32,6 +32,21 @@ class FromImage(nn.Module):
         return self.net(x.to(next(self.net.parameters()).dtype))  # type: ignore[no-any-return]
 
 
+class FromPixels(nn.Module):
+    """An eager net with all that is done to its input, which comes in uint8, ``[N,H,W,3]``."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        rule, device = nets.NORMALIZATION, next(net.parameters()).device
+        assert (rule.order, rule.scale, rule.std) == ("bgr", 1.0, (1.0, 1.0, 1.0))
+        self.mean = torch.tensor(rule.mean, device=device).view(1, 3, 1, 1)  # no buffer: it keeps its bits
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.flip(3).permute(0, 3, 1, 2).float() - self.mean
+        return self.net(x.to(next(self.net.parameters()).dtype))  # type: ignore[no-any-return]
+
+
 @pytest.mark.parametrize("output", ["scores", "labels"])
 @pytest.mark.parametrize("size", FULL_WIDTH_SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_full_width(
@@ -46,6 +61,22 @@ def test_full_width(
         fused_without=lambda dtype, parts: nets.seeded_runs_without(parts, device, dtype),
     )
     compete(workload, output, contender)
+
+
+@pytest.mark.skipif(not ON_GPU, reason="on a CPU images are normalised first, a thousandth of the time")
+@pytest.mark.parametrize("batch", [1, 16])
+@pytest.mark.parametrize("size", FULL_WIDTH_SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_full_width_from_pixels(
+    size: tuple[int, int], batch: int, contender: Contender, device: torch.device, compete: Callable[..., None]
+) -> None:
+    """The same net, from uint8 images on the device to uint8 labels there."""
+    workload = Workload(
+        title=f"FCN-8s, full width, {size[0]}x{size[1]}, batch {batch}, from pixels",
+        given=(Given("image", nets.pixels(0, *size, batch).to(device)),),
+        eager=lambda: FromPixels(nets.seeded_net(device)),
+        fused=lambda dtype: nets.pixel_runs(nets.seeded_segmenter(device, dtype)),
+    )
+    compete(workload, "labels", contender)
 
 
 @pytest.mark.parametrize("output", ["scores", "labels"])

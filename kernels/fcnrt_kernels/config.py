@@ -28,6 +28,17 @@ class MatrixTile:
     num_stages: int = 3
 
 
+@dataclass(frozen=True)
+class FirstTile:
+    """A rectangle of positions by ``BLOCK_C`` channels, summed over ``BLOCK_K`` terms at a time."""
+
+    block_y: int
+    block_x: int
+    block_c: int
+    block_k: int
+    num_warps: int = 4
+
+
 def select_pixel_tile(out_height: int, out_width: int) -> PixelTile:
     """Wide tiles keep the stores of one-byte labels whole; a narrow image takes a narrower tile."""
     block_x = min(64, max(16, next_power_of_two(out_width)))
@@ -46,11 +57,40 @@ def select_matrix_tile(num_classes: int, channels: int, itemsize: int, *, dense:
     return MatrixTile(block_p=64, block_c=block_c, block_k=block_k)
 
 
-def select_first_tile(terms: int, out_channels: int, *, exact: bool) -> MatrixTile:
-    """For the first layer, whose sums have few terms: all of them at once up to 32, as many channels as VGG has."""
+@dataclass(frozen=True)
+class ScoreTile(MatrixTile):
+    """The same, with the sum in ``splits`` parts."""
+
+    num_warps: int = 4
+    splits: int = 1
+
+
+def select_score_tile(num_classes: int, channels: int, pixels: int, itemsize: int) -> ScoreTile:
+    """Few positions by all classes, and as many parts of the sum as fill a large GPU once."""
+    block_c = min(64, max(LANE_MULTIPLE, next_power_of_two(num_classes)))
+    # Exact float32 products keep both operands in registers.
+    block_k = min(64 if itemsize == 2 else 16, max(LANE_MULTIPLE, next_power_of_two(channels)))
+    block_p = 32 if pixels <= 1024 else 64
+    programs = -(-pixels // block_p) * -(-num_classes // block_c)
+    splits = max(1, min(_SCORE_PROGRAMS // programs, -(-channels // block_k) // 2, 16))
+    return ScoreTile(block_p, block_c, block_k, splits=splits)
+
+
+_SCORE_PROGRAMS = 264
+"""Two to a multiprocessor of the largest GPUs."""
+
+
+def select_first_tile(terms: int, out_channels: int, *, exact: bool) -> FirstTile:
+    """For the first layer, whose sums have few terms: all of them at once up to 32, as many channels as VGG has.
+
+    A position to a thread: the terms of all positions are gathered without a word between threads.
+    """
     block_c = min(32 if exact else 64, max(LANE_MULTIPLE, next_power_of_two(out_channels)))
     block_k = min(16 if exact else 32, max(LANE_MULTIPLE, next_power_of_two(terms)))
-    return MatrixTile(block_p=64 if exact else 128, block_c=block_c, block_k=block_k)
+    if exact:
+        # For four warps on sm_100 Triton takes tensor cores, and with them TF32, whatever precision was asked for.
+        return FirstTile(block_y=1, block_x=64, block_c=block_c, block_k=block_k, num_warps=2)
+    return FirstTile(block_y=1, block_x=128, block_c=block_c, block_k=block_k)
 
 
 def next_power_of_two(value: int) -> int:

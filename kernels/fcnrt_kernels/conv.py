@@ -213,6 +213,8 @@ def _launch_descriptors(
     from fcnrt_kernels.jit.conv import conv_descriptor_kernel
 
     shrink = 2 if problem.pool else 1
+    parts = config.parts(problem)
+    box_rows = config.block_y // (shrink if config.splits > 1 else shrink * parts)
     taps = weight.flatten(0, 1)
     conv_descriptor_kernel[min(tiles.work, target.multiprocessors * config.programs),](
         TensorDescriptor(x, [*x.shape], _strides(x), [1, config.block_y, config.block_x, config.block_k]),
@@ -221,7 +223,7 @@ def _launch_descriptors(
             out,
             [*out.shape],
             _strides(out),
-            [1, config.block_y // shrink, config.block_x // shrink, config.block_m],
+            [1, box_rows, config.block_x // shrink, config.block_m],
         ),
         bias,
         workspace,
@@ -235,6 +237,7 @@ def _launch_descriptors(
         tiles.tiles_x,
         config.splits,
         tiles.steps,
+        PARTS=parts,
         **constants,
     )
 

@@ -38,6 +38,7 @@ def shared_bytes(config: ConvConfig, problem: ConvProblem) -> int:
     pipeline = config.num_stages * (config.block_m + config.block_n) * config.block_k * problem.itemsize
     tile = config.block_m * config.block_n
     result = tile * 4 if config.splits > 1 else tile * problem.itemsize // (4 if problem.pool else 1)
+    result //= config.parts(problem)
     if config.variant == "pointer":
         return max(pipeline, result) + _BARRIERS
     bias = 4 * config.block_m

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fcnrt_kernels import reference_conv
 from fcnrt_kernels.checks import DTYPES, check_bias, check_devices, check_nhwc_out, check_positions
-from fcnrt_kernels.config import select_first_tile
+from fcnrt_kernels.config import FirstTile, select_first_tile
 from fcnrt_kernels.launch import cdiv, conv_precision, on_device
 from fcnrt_kernels.op import Op
 
@@ -134,16 +134,17 @@ def launch(
     size: Sequence[int],
     relu: bool,
     out: Tensor,
+    tile: FirstTile | None = None,
 ) -> None:
-    """Launch the kernel; arguments are as in ``conv_first``, checked."""
+    """Launch the kernel; arguments are as in ``conv_first``, checked. A ``tile`` of one's own is for measurements."""
     from fcnrt_kernels.jit.conv_first import conv_first_kernel
 
     taps_y, taps_x, channels, out_channels = weight.shape
     exact = weight.dtype == torch.float32 and conv_precision() == "ieee"
-    tile = select_first_tile(taps_y * taps_x * channels, out_channels, exact=exact)
-    blocks = cdiv(size[0] * size[1], tile.block_p)
+    tile = tile or select_first_tile(taps_y * taps_x * channels, out_channels, exact=exact)
+    blocks_c = cdiv(out_channels, tile.block_c)
     with on_device(image):
-        conv_first_kernel[blocks, cdiv(out_channels, tile.block_c), image.shape[0]](
+        conv_first_kernel[cdiv(size[0], tile.block_y) * blocks_c, cdiv(size[1], tile.block_x), image.shape[0]](
             image,
             weight,
             bias,
@@ -160,12 +161,16 @@ def launch(
             KH=taps_y,
             KW=taps_x,
             CHANNELS=channels,
+            PACKED=image.stride()[2:] == (channels, 1),
             RELU=relu,
             PRECISION="ieee" if exact else "tf32",
-            BLOCK_P=tile.block_p,
+            BLOCKS_C=blocks_c,
+            BLOCK_Y=tile.block_y,
+            BLOCK_X=tile.block_x,
             BLOCK_C=tile.block_c,
             BLOCK_K=tile.block_k,
             num_warps=tile.num_warps,
+            num_stages=1,  # there is nothing to load ahead where one step takes all terms
         )
 
 

@@ -84,6 +84,12 @@ class ConvConfig:
     def block_n(self) -> int:
         return self.block_y * self.block_x
 
+    def parts(self, problem: ConvProblem) -> int:
+        """In which a tile's results leave through shared memory; those of a pool are few enough for one."""
+        if self.variant != "descriptor" or (problem.pool and self.splits == 1):
+            return 1
+        return min(4 if self.splits > 1 else 2, max(1, self.block_n // 64))
+
     @property
     def registers(self) -> int:
         """That a thread may have. Left to itself ptxas spills some, to fit more programs than run side by side."""

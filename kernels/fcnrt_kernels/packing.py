@@ -45,6 +45,28 @@ def pack_first(weight: Tensor, dtype: torch.dtype, order: Sequence[int] | None =
     return weight.permute(2, 3, 1, 0).to(dtype).contiguous()
 
 
+def pack_score(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Weights for ``score``: in 16 bits a sum of two numbers, which has twice the bits of one.
+
+    Args:
+        weight: ``[C,K,1,1]`` or ``[C,K]``, float32.
+        dtype: of the map that is scored.
+
+    Returns:
+        ``[T,C,K]``, contiguous, one term in float32, two in 16 bits; their sum is ``weight``.
+
+    Raises:
+        ValueError: weights that look at more than one position.
+    """
+    if weight.ndim not in (2, 4) or any(side != 1 for side in weight.shape[2:]):
+        raise ValueError(f"weight has shape {list(weight.shape)}; expected [classes, channels, 1, 1]")
+    weight = weight.flatten(1)
+    first = weight.to(dtype)
+    if dtype.itemsize > 2:
+        return first[None].contiguous()
+    return torch.stack((first, (weight - first.to(weight.dtype)).to(dtype)))
+
+
 def pack_normalization(
     scale: float, mean: Sequence[float], std: Sequence[float], order: Sequence[int] | None = None
 ) -> tuple[Tensor, Tensor]:

@@ -51,8 +51,8 @@ def upsample_crop(
         corners = rule == "align_corners"
         return F.interpolate(scores, tuple(size), mode="bilinear", align_corners=corners).contiguous()
     if taps is None:
-        rows = _upsample_bilinear(scores.mT, kernel, stride, offset[0], size[0]).mT
-        return _upsample_bilinear(rows, kernel, stride, offset[1], size[1]).contiguous()
+        columns = _upsample_bilinear(scores, -1, kernel, stride, offset[1], size[1])
+        return _upsample_bilinear(columns, -2, kernel, stride, offset[0], size[0]).contiguous()
     taps = taps.to(scores.dtype)
     if taps.ndim == 3:
         full = F.conv_transpose2d(scores, taps[:, None], stride=stride, groups=scores.shape[1])
@@ -183,8 +183,8 @@ def _window(x: Tensor, offset: Sequence[int], size: Sequence[int]) -> Tensor:
     return x[..., offset[0] : offset[0] + size[0], offset[1] : offset[1] + size[1]]
 
 
-def _upsample_bilinear(x: Tensor, kernel: int, stride: int, offset: int, size: int) -> Tensor:
-    """Bilinear transposed convolution of the last dimension, entries ``offset`` to ``offset + size``.
+def _upsample_bilinear(x: Tensor, axis: int, kernel: int, stride: int, offset: int, size: int) -> Tensor:
+    """Bilinear transposed convolution along ``axis``, -1 or -2: entries ``offset`` to ``offset + size``.
 
     Each output is a sum over the few inputs that reach it and over no others, so that one NaN or infinity
     stays where it belongs (a product with a banded matrix would spread it: 0 * NaN is NaN).
@@ -196,15 +196,19 @@ def _upsample_bilinear(x: Tensor, kernel: int, stride: int, offset: int, size: i
     weight = (1 - (position - center).abs() / factor).where(position < kernel, 0)
     first, last = offset // stride, (offset + size - 1) // stride  # cells of `stride` outputs
     left, right = first - (steps - 1), last + 1
-    length = x.shape[-1]
-    x = F.pad(x[..., max(left, 0) : right], (max(-left, 0), max(right - length, 0)))
+    length = x.shape[axis]
+    begin, end = min(max(left, 0), length), min(right, length)
+    pad = (max(-left, 0), max(right - length, 0))
+    x = F.pad(x.narrow(axis, begin, max(end - begin, 0)), pad if axis == -1 else (0, 0, *pad))
     cells = last - first + 1
     total: Tensor | None = None
     for step in range(steps):
         taps = weight[step * stride : (step + 1) * stride]
-        inputs = x[..., steps - 1 - step : steps - 1 - step + cells]
+        inputs = x.narrow(axis, steps - 1 - step, cells).unsqueeze(axis + x.ndim + 1)
+        taps = taps if axis == -1 else taps[:, None]
         # A tap outside an odd kernel weighs nothing, and must not even turn an infinity into NaN.
-        term = (inputs[..., None] * taps).where(taps != 0, 0) if kernel % stride else inputs[..., None] * taps
-        total = term if total is None else total + term
+        term = (inputs * taps).where(taps != 0, 0) if kernel % stride else inputs * taps
+        total = term if total is None else total.add_(term)
     assert total is not None
-    return total.flatten(-2)[..., offset - first * stride :][..., :size]
+    axis += x.ndim
+    return total.flatten(axis, axis + 1).narrow(axis, offset - first * stride, size)

@@ -31,6 +31,13 @@ def conv(
     return out.permute(0, 2, 3, 1).to(x.dtype).contiguous()
 
 
+def score(x: Tensor, weight: Tensor, bias: Tensor, offset: Sequence[int], size: Sequence[int]) -> Tensor:
+    """``weight.sum(0) @ x[offset:][:size] + bias``, in float32."""
+    window = reference._upcast(_window(x.permute(0, 2, 3, 1), offset, size))
+    out = F.conv2d(window.permute(0, 3, 1, 2), reference._upcast(weight).sum(dim=0)[:, :, None, None])
+    return (out + reference._upcast(bias)[:, None, None]).contiguous()
+
+
 def conv_first(
     image: Tensor,
     weight: Tensor,

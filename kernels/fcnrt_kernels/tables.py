@@ -4,7 +4,8 @@
      "measured": [{"problem": {...}, "config": {...}, "seconds": 1e-5, "cudnn_seconds": 2e-5}, ...]}
 
 ``config`` is null where no tile ran, and a time is null where it was not taken. A file is looked for in the user's
-cache, then in ``configs/`` beside this module.
+cache and in ``configs/`` beside this module; the user's own measurements go first. A tile that is fast in one 16-bit type is fast in the other, and on
+another GPU with the same multiprocessors, so what was measured for those comes before an estimate.
 """
 
 from __future__ import annotations
@@ -27,6 +28,15 @@ SCHEMA_VERSION = 1
 SHIPPED = Path(__file__).resolve().parent / "configs"
 LARGEST_FILE = 4 << 20
 """Bytes; a table of a hundred nets stays below it."""
+
+
+SAME_MULTIPROCESSORS: Mapping[str, str] = {
+    "NVIDIA H200": "NVIDIA H100 80GB HBM3",
+    "NVIDIA H100 80GB HBM3": "NVIDIA H200",
+}
+"""GPUs that differ in their memory alone."""
+
+_OTHER_TYPE: Mapping[str, str] = {"bfloat16": "float16", "float16": "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -58,11 +68,21 @@ def choose(problem: ConvProblem, target: Target) -> Choice:
     Raises:
         ValueError: no tile is valid, or the table of this GPU is broken.
     """
-    return choose_from(_table_of(target.name), problem, target)
+    relative = SAME_MULTIPROCESSORS.get(target.name)
+    for gpu in (target.name,) if relative is None else (target.name, relative):
+        table = _table_of(gpu)
+        for dtype in (problem.dtype, _OTHER_TYPE.get(problem.dtype)):
+            alike = problem if dtype is None else dataclasses.replace(problem, dtype=dtype)
+            if alike in table:
+                choice = choose_from(table, alike, target)
+                if (gpu, dtype) == (target.name, problem.dtype):
+                    return choice
+                return dataclasses.replace(choice, reason=f"{choice.reason}, in {dtype} on an {gpu}")
+    return Choice(*select_conv_config(problem, target))
 
 
 def choose_from(table: Table, problem: ConvProblem, target: Target) -> Choice:
-    """The same with a given table."""
+    """The same with a given table alone."""
     measured = table.get(problem)
     if measured is None:
         return Choice(*select_conv_config(problem, target))
@@ -144,11 +164,11 @@ def file_name(gpu: str) -> str:
 
 @functools.cache
 def _table_of(gpu: str) -> Table:
-    for folder in (user_folder(), SHIPPED):
-        path = folder / file_name(gpu)
-        if path.is_file():
-            return read_table(path)
-    return {}
+    paths = [folder / file_name(gpu) for folder in (SHIPPED, user_folder())]
+    found: dict[ConvProblem, Measured] = {}
+    for path in paths:
+        found |= read_table(path) if path.is_file() else {}
+    return found
 
 
 def _entry(entry: Mapping[str, Any]) -> tuple[ConvProblem, Measured]:

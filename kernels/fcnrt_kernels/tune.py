@@ -54,12 +54,15 @@ def tune(problem: ConvProblem, target: Target, measure: Measure, *, log: Log, mo
     for config in worth_measuring(problem, target, most):
         seconds = _attempt(measure, problem, config, log)
         if seconds is not None:
+            log(f"  {config}: {seconds * 1e6:.1f} us")
             timed.append((seconds, config))
     theirs = _attempt(measure, problem, None, log)
     if not timed:
         return Measured(None, None, theirs)
     seconds, config = min(timed, key=lambda pair: pair[0])
-    log(f"{problem}: {config}, {seconds * 1e6:.1f} us, {problem.flops / seconds / 1e12:.0f} TFLOP/s")
+    beside = "" if theirs is None else f", cuDNN {theirs * 1e6:.1f} us"
+    rate = problem.flops / seconds / 1e12
+    log(f"{_title(problem)}: {config}, {seconds * 1e6:.1f} us, {rate:.0f} TFLOP/s{beside}")
     return Measured(config, seconds, theirs)
 
 
@@ -72,7 +75,7 @@ def _attempt(measure: Measure, problem: ConvProblem, config: ConvConfig | None, 
     try:
         seconds = measure(problem, config)
     except RuntimeError as error:  # Triton's and CUDA's are RuntimeErrors too
-        log(f"{problem}: {config or 'cuDNN'} does not run: {str(error).partition(chr(10))[0]}")
+        log(f"{_title(problem)}: {config or 'cuDNN'} does not run: {str(error).partition(chr(10))[0]}")
         return None
     return seconds if math.isfinite(seconds) and seconds > 0 else None
 
@@ -97,7 +100,7 @@ def tune_all(
     missing: list[ConvProblem] = []
     for problem in dict.fromkeys(problems):
         if problem in table and not again:
-            log(f"{problem}: measured already")
+            log(f"{_title(problem)}: measured already")
         else:
             missing.append(problem)
     if prepare is not None:
@@ -113,7 +116,8 @@ def tune_all(
 def measure_on(device: torch.device) -> Measure:
     """Takes times on a GPU: the median of calls in a CUDA graph, over more copies of the input than its L2 holds.
 
-    cuDNN runs channels-last, with the passes for bias, ReLU and pool that torch gives it, its algorithm searched for.
+    cuDNN runs channels-last, its algorithm searched for, with torch's passes for bias, ReLU and pool, and the copy to
+    where the result belongs.
     """
     return functools.partial(_measure, device)
 
@@ -144,14 +148,15 @@ def _measure(device: torch.device, problem: ConvProblem, config: ConvConfig | No
         def call(x: Tensor) -> None:
             run(config, x, weight, bias, origin, size, True, problem.pool, out)
     else:
-        # What eager torch has to do for the same: the ring is in x, so there is nothing to pad.
+        # What torch has to do for the same: the ring is in x, so there is nothing to pad, and the result belongs into
+        # a part of the next layer's buffer, which no convolution of torch writes to.
         layer = weight.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
         bias = bias.to(layer.dtype)
 
         def call(x: Tensor) -> None:
             full = F.conv2d(x.permute(0, 3, 1, 2), layer, bias).relu_()
-            if problem.pool:
-                F.max_pool2d(full, 2, ceil_mode=True)
+            full = F.max_pool2d(full, 2, ceil_mode=True) if problem.pool else full
+            out.copy_(full.permute(0, 2, 3, 1))
 
     settings = torch.backends.cudnn
     before = settings.benchmark, settings.allow_tf32
@@ -217,6 +222,13 @@ def parse_problem(text: str, dtype: str) -> ConvProblem:
     return ConvProblem(
         batch, rows, columns, channels, out_channels, (kernel, kernel), dtype, found[7] is not None, alignment
     )
+
+
+def _title(problem: ConvProblem) -> str:
+    """A problem as ``parse_problem`` takes it, and its type."""
+    pool = "+pool" if problem.pool else ""
+    shape = (problem.batch, problem.rows, problem.columns, problem.channels, problem.out_channels, problem.kernel[0])
+    return f"{'x'.join(map(str, shape))}{pool} {problem.dtype}"
 
 
 def _environment() -> dict[str, str | None]:

@@ -19,8 +19,9 @@ from benchmarks.compositions import (
     deconvolution_weight,
 )
 from fcnrt.engine.taps import inspect_taps
-from fcnrt_kernels import reference, score_upsample_add, upsample_argmax, upsample_crop
+from fcnrt_kernels import reference, score, score_upsample_add, upsample_argmax, upsample_crop
 from fcnrt_kernels.dispatch import runs_triton
+from fcnrt_kernels.packing import pack_score
 
 pytestmark = pytest.mark.gpu
 
@@ -136,6 +137,23 @@ def test_score_upsample_add(
         out=out,
         **case.arguments(kind, cuda),
     )
+    _check_scores(out, expected, record_property)
+    _check_guard(guarded)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
+@pytest.mark.parametrize("shape", [(1, 21, 4096, 16, 16), (3, 67, 130, 5, 7), (16, 21, 512, 16, 15)], ids=str)
+def test_score(
+    shape: tuple[int, int, int, int, int], dtype: torch.dtype, cuda: torch.device, record_property: Record
+) -> None:
+    batch, classes, channels, height, width = shape
+    x = _laid_out(_random((batch, channels, height + 2, width + 3), 4), "channels_last").to(dtype)
+    weight, bias = _random((classes, channels), 5) / channels**0.5, _random((classes,), 6)
+    window = x[:, :, 1 : 1 + height, 2 : 2 + width].double()
+    expected = torch.einsum("ck,nkyx->ncyx", weight.double(), window) + bias.double()[:, None, None]
+    guarded, out = _guarded((batch, classes, height, width), torch.float32, cuda)
+    packed = pack_score(weight.to(cuda), dtype)
+    score(_moved(x, cuda), packed, bias.to(cuda), size=(height, width), offset=(1, 2), out=out)
     _check_scores(out, expected, record_property)
     _check_guard(guarded)
 

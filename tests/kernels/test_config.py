@@ -6,7 +6,13 @@ import itertools
 
 import pytest
 
-from fcnrt_kernels.config import LANE_MULTIPLE, next_power_of_two, select_matrix_tile, select_pixel_tile
+from fcnrt_kernels.config import (
+    LANE_MULTIPLE,
+    next_power_of_two,
+    select_first_tile,
+    select_matrix_tile,
+    select_pixel_tile,
+)
 
 
 def is_power_of_two(value: int) -> bool:
@@ -38,3 +44,14 @@ def test_matrix_tiles(dense: bool) -> None:
             assert block >= LANE_MULTIPLE  # tl.dot takes no smaller side
         assert tile.block_c >= min(classes, 32 if dense else 64)  # the skip is read once
         assert tile.block_k * itemsize <= 128
+
+
+@pytest.mark.parametrize("exact", [False, True], ids=["tensor cores", "exact"])
+def test_first_tiles(exact: bool) -> None:
+    for terms, channels in itertools.product((*range(1, 70), 147, 363), (*range(1, 70), 96)):
+        tile = select_first_tile(terms, channels, exact=exact)
+        for block in (tile.block_y * tile.block_x, tile.block_c, tile.block_k):
+            assert is_power_of_two(block)
+            assert block >= LANE_MULTIPLE
+        assert tile.block_y * tile.block_x == 32 * tile.num_warps  # a position to a thread
+        assert exact or tile.block_k >= min(terms, 32)  # VGG's 27 terms in one step

@@ -91,6 +91,7 @@ OTHERS = (
     Layer(2, 35, 16, 32, pool=True),  # slim
     Layer(1, 35, 64, 128, dtype=F32),
     Layer(1, 35, 64, 128, dtype=F32, exact=True, pool=True),
+    Layer(1, 3, 3, 1),
     Layer(1, 1, 8, 8, kernel=1),  # where every size is 1, Triton makes constants of them
 )
 
@@ -187,8 +188,11 @@ def test_a_pool_moves_nothing_between_threads(config: ConvConfig, on: Callable[[
     [
         (80, torch.uint8, BF16, False),
         (90, torch.uint8, BF16, False),
+        (90, F32, BF16, False),
+        (90, F32, F32, False),
         (90, F32, F32, True),
         (100, torch.uint8, F16, False),
+        (100, F32, F32, True),
         (120, torch.uint8, BF16, False),
     ],
     ids=str,
@@ -212,3 +216,6 @@ def test_first_layer(
     assert_fits(compiled)
     assert bool(compiled.matrix_instructions) != exact
     assert "st.global.v4.b32" in compiled.ptx  # whole lines of channels
+    assert not re.search(r"\b(div|rem)\.", compiled.ptx)
+    if given == torch.uint8:
+        assert compiled.ptx.count("ld.global.b8") == 27  # a thread reads its own position's terms

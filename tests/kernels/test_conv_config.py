@@ -67,8 +67,8 @@ def test_what_is_chosen_for_fcn8s() -> None:
         (replace(WIDE, block_k=8), CONV5, H200, "shorter than 16"),
         (replace(WIDE, block_y=1, block_x=256), replace(CONV5, pool=True), H200, "two rows and two columns"),
         (replace(WIDE, splits=73), CONV5, H200, "73 splits of 72 steps"),
-        (replace(WIDE, num_stages=4), CONV5, H200, "262[0-9]{3} bytes of shared memory, of 232448"),
-        (replace(WIDE, programs=2), CONV5, H200, "2 x 21[0-9]{4} bytes"),
+        (replace(WIDE, num_stages=5), CONV5, H200, "279[0-9]{3} bytes of shared memory, of 232448"),
+        (replace(WIDE, programs=2), CONV5, H200, "2 x 18[0-9]{4} bytes"),
         (replace(WIDE, num_stages=2), CONV5, Target(80, 108, ""), "sm_80 has no matrix instruction"),
         (WIDE, replace(CONV5, alignment=8), H200, "multiples of 8 bytes only"),
         (replace(WIDE, block_k=32, num_stages=2, block_x=8), EXACT, H200, "exact float32 products"),
@@ -139,6 +139,29 @@ def test_a_users_table_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     write_table(tables.user_folder() / "some-gpu.json", "Some GPU", {}, {CONV5: Measured(WIDE, 2e-5, None)})
     try:
         assert tables.choose(CONV5, Target(90, 132, "Some GPU")).reason == "measured: 20.0 us"
+    finally:
+        tables.forget()
+
+
+def test_what_was_measured_for_the_like_comes_before_an_estimate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FCNRT_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(tables, "SHIPPED", tmp_path / "shipped")
+    h100 = Target(90, 132, "NVIDIA H100 80GB HBM3")
+    tables.forget()
+    try:
+        write_table(tables.SHIPPED / tables.file_name(h100.name), h100.name, {}, {CONV5: Measured(WIDE, 2e-5, None)})
+        half = replace(CONV5, dtype="float16")
+        assert tables.choose(half, h100).reason == "measured: 20.0 us, in bfloat16 on an NVIDIA H100 80GB HBM3"
+        assert tables.choose(half, H200).config == tables.choose(CONV5, H200).config == WIDE
+        assert tables.choose(replace(CONV5, dtype="float32", exact=True), H200).reason.startswith("estimated")
+        assert tables.choose(CONV5, Target(90, 132, "Some GPU")).reason.startswith("estimated")
+        # A user's own measurements add to what is shipped, and go before it.
+        mine = {half: Measured(replace(WIDE, num_stages=3), 1e-5, None)}
+        write_table(tables.user_folder() / tables.file_name(h100.name), h100.name, {}, mine)
+        assert tables.choose(half, h100).reason == "measured: 10.0 us"
+        assert tables.choose(CONV5, h100).reason == "measured: 20.0 us"
     finally:
         tables.forget()
 

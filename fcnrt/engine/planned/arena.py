@@ -16,6 +16,16 @@ KEPT_BEYOND_NEED = 4
 """An arena of over this many times what a call needs is given back: one huge image must not cost memory for ever."""
 
 
+SHARE_OF_DEVICE = 64
+"""A recording may take this part of a GPU's memory to have each buffer for itself; 16 are kept."""
+
+
+def may_own(elements: int, itemsize: int, device: torch.device) -> bool:
+    """Whether buffers of so many elements in all need not share memory."""
+    total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 1 << 34
+    return elements * itemsize <= total // SHARE_OF_DEVICE
+
+
 @contextmanager
 def normal_tensors() -> Iterator[None]:
     """What is made here outlives the call that made it, so it must not be tied to that caller's inference mode."""

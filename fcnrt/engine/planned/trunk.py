@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fcnrt.engine.features import FeatureMap, Features
-from fcnrt.engine.keeping import keep
-from fcnrt.engine.planned.arena import Arena, ArenaPool, Scratch, normal_tensors
+from fcnrt.engine.keeping import keep, once
+from fcnrt.engine.planned.arena import Arena, ArenaPool, Scratch, may_own, normal_tensors
 from fcnrt.engine.planned.constants import Constants
 from fcnrt.engine.planned.rings import FlatRing, Ring, flatten_ring, write_ring
 from fcnrt.models import FCN
@@ -115,9 +115,12 @@ class PlannedTrunk:
         """The feature maps of normalised images ``[N,C,H,W]``; they are gone when the block ends."""
         prepared = self.prepare(x.shape[2], x.shape[3])
         keep(prepared)  # a recording reads its rings long after the size has left the schedules kept here
-        schedule = prepared.schedule
+        schedule, images = prepared.schedule, x.shape[0]
+        owned = None
+        if self._recordable and may_own(sum(schedule.elements.values()) * images, self.dtype.itemsize, self._device):
+            owned = once((id(prepared), images), lambda: self._own_buffers(prepared, images))
         with self._arenas.borrow() as arena, torch.no_grad():
-            buffers = self._run(prepared, x, arena)
+            buffers = self._run(prepared, x, arena, owned=owned)
             maps = {}
             for feature, value in schedule.graph.outputs.items():
                 stored = schedule.values[value].stored
@@ -156,29 +159,43 @@ class PlannedTrunk:
         x: Tensor,
         arena: Arena,
         visit: Callable[[str, Tensor], None] = lambda name, buffer: None,
+        *,
+        owned: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Fill all buffers, ``[N,h,w,C]``; ``visit`` sees each as soon as it is filled. The outputs are left."""
+        """Fill all buffers, ``[N,h,w,C]``; ``visit`` sees each as soon as it is filled. The outputs are left.
+
+        Without ``owned`` ones, which have their rings, buffers share memory, and each ring is written anew.
+        """
         schedule, images = prepared.schedule, x.shape[0]
-        memory = arena.buffers.take(schedule.memory.elements * images)
+        memory = None if owned is not None else arena.buffers.take(schedule.memory.elements * images)
         buffers: dict[str, Tensor] = {}
-        reads_images = self.steps.reads_images(schedule.graph)
-        for group in schedule.groups:
-            if reads_images and isinstance(group[-1], Image):
-                continue
+        for group in self._filled(schedule):
             name = group[-1].name
-            value = schedule.values[name]
-            first = schedule.memory.offsets[name] * images
-            shape = (images, value.stored.height, value.stored.width, value.op.channels)
-            buffer = memory[first : first + schedule.elements[name] * images].view(shape)
-            if value.has_ring:
-                # Steps share memory, so the ring is written anew each time.
-                if name in prepared.flat_rings:
-                    prepared.flat_rings[name].write(buffer)
-                else:
-                    write_ring(buffer, value, prepared.rings.get(name))
-            buffers[name] = buffer
+            if owned is not None:
+                buffers[name] = owned[name]
+            else:
+                assert memory is not None
+                first = schedule.memory.offsets[name] * images
+                buffers[name] = _shaped(memory[first:], schedule, name, images)
+                _write_ring(prepared, name, buffers[name])
             self.steps.run_group(group, schedule.values, buffers, x, arena.scratch)
-            visit(name, buffer)
+            visit(name, buffers[name])
+        return buffers
+
+    def _filled(self, schedule: Schedule) -> Iterator[Group]:
+        """The groups whose buffers a run fills."""
+        reads_images = self.steps.reads_images(schedule.graph)
+        return (group for group in schedule.groups if not (reads_images and isinstance(group[-1], Image)))
+
+    def _own_buffers(self, prepared: Prepared, images: int) -> dict[str, Tensor]:
+        """Buffers that share no memory, with their rings: those need not be written again."""
+        schedule = prepared.schedule
+        buffers: dict[str, Tensor] = {}
+        for group in self._filled(schedule):
+            name = group[-1].name
+            memory = torch.empty(schedule.elements[name] * images, dtype=self.dtype, device=self._device)
+            buffers[name] = _shaped(memory, schedule, name, images)
+            _write_ring(prepared, name, buffers[name])
         return buffers
 
     def _run_zero_image(self, height: int, width: int, visit: Callable[[str, Tensor], None]) -> Schedule:
@@ -199,3 +216,20 @@ class PlannedTrunk:
             for value in values
             if value.has_ring
         }
+
+
+def _shaped(memory: Tensor, schedule: Schedule, name: str, images: int) -> Tensor:
+    """The beginning of ``memory`` as a buffer ``[N,h,w,C]``."""
+    value = schedule.values[name]
+    shape = (images, value.stored.height, value.stored.width, value.op.channels)
+    return memory[: schedule.elements[name] * images].view(shape)
+
+
+def _write_ring(prepared: Prepared, name: str, buffer: Tensor) -> None:
+    value = prepared.schedule.values[name]
+    if not value.has_ring:
+        return
+    if name in prepared.flat_rings:
+        prepared.flat_rings[name].write(buffer)
+    else:
+        write_ring(buffer, value, prepared.rings.get(name))

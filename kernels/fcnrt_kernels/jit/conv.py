@@ -79,11 +79,47 @@ def finish(
 
 
 @triton.jit
-def store_partial(acc, workspace_ptr, split, tile_n, m, tiles_n, tiles_m, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+def halves(tile, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    """The first and the second half of the positions.
+
+    What leaves a tile passes through shared memory. A part at a time leaves room there for another stage of operands;
+    all parts of a row belong to the thread that has the row, so that taking them apart costs nothing.
+    """
+    return tile.reshape(BLOCK_M, 2, BLOCK_N // 2).permute(0, 2, 1).split()
+
+
+@triton.jit
+def store_partial(
+    acc,
+    workspace_ptr,
+    split,
+    tile_n,
+    m,
+    tiles_n,
+    tiles_m,
+    PARTS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+):
     """One split's sums, whole tiles after one another: ``[splits, tiles_n, tiles_m * BLOCK_M, BLOCK_N]``."""
     row = (split * tiles_n + tile_n).to(tl.int64) * (tiles_m * BLOCK_M) + m
-    pointers = workspace_ptr + row * BLOCK_N + tl.arange(0, BLOCK_M)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
-    tl.store(pointers, acc)
+    pointers = workspace_ptr + row * BLOCK_N + tl.arange(0, BLOCK_M)[:, None] * BLOCK_N
+    PART: tl.constexpr = BLOCK_N // PARTS
+    pointers += tl.arange(0, PART)[None, :]
+    if PARTS == 1:
+        tl.store(pointers, acc)
+    else:
+        first, second = halves(acc, BLOCK_M, BLOCK_N)
+        if PARTS == 2:
+            tl.store(pointers, first)
+            tl.store(pointers + PART, second)
+        else:
+            first, next = halves(first, BLOCK_M, BLOCK_N // 2)
+            tl.store(pointers, first)
+            tl.store(pointers + PART, next)
+            first, next = halves(second, BLOCK_M, BLOCK_N // 2)
+            tl.store(pointers + 2 * PART, first)
+            tl.store(pointers + 3 * PART, next)
 
 
 @triton.jit
@@ -117,7 +153,7 @@ def store_positions(
 def conv_descriptor_kernel(
     x_desc,  # [N, H, W, C], box [1, BLOCK_Y, BLOCK_X, BLOCK_K]; zeros outside
     weight_desc,  # [KH * KW, Cout, C], box [1, BLOCK_M, BLOCK_K]
-    out_desc,  # [N, rows, columns, Cout], pooled if POOL; box [1, rows of a tile, columns of a tile, BLOCK_M]
+    out_desc,  # [N, rows, columns, Cout], pooled if POOL; box [1, rows of a tile or part, columns of a tile, BLOCK_M]
     bias_ptr,
     workspace_ptr,
     out_channels,
@@ -139,6 +175,7 @@ def conv_descriptor_kernel(
     SPLIT: tl.constexpr,
     POSITIONS_FIRST: tl.constexpr,
     PRECISION: tl.constexpr,
+    PARTS: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_Y: tl.constexpr,
     BLOCK_X: tl.constexpr,
@@ -160,14 +197,19 @@ def conv_descriptor_kernel(
             window = window.reshape(BLOCK_Y * BLOCK_X, BLOCK_K)
             acc = tl.dot(weight, window.T, acc, input_precision=PRECISION)
         if SPLIT:
-            store_partial(acc, workspace_ptr, split, tile_n, m, tiles_n, tiles_m, BLOCK_M, BLOCK_Y * BLOCK_X)
+            store_partial(acc, workspace_ptr, split, tile_n, m, tiles_n, tiles_m, PARTS, BLOCK_M, BLOCK_Y * BLOCK_X)
         else:
             SHRINK: tl.constexpr = 2 if POOL else 1
             values = finish(
                 acc, bias_ptr, m, y, x, out_channels, rows, columns, RELU, POOL, CLIP, BLOCK_M, BLOCK_Y, BLOCK_X
-            )
-            values = values.to(out_desc.dtype).T.reshape(1, BLOCK_Y // SHRINK, BLOCK_X // SHRINK, BLOCK_M)
-            out_desc.store([n, y // SHRINK, x // SHRINK, m], values)
+            ).to(out_desc.dtype)
+            if PARTS == 2:
+                upper, lower = halves(values, BLOCK_M, BLOCK_Y * BLOCK_X)
+                out_desc.store([n, y, x, m], upper.T.reshape(1, BLOCK_Y // 2, BLOCK_X, BLOCK_M))
+                out_desc.store([n, y + BLOCK_Y // 2, x, m], lower.T.reshape(1, BLOCK_Y // 2, BLOCK_X, BLOCK_M))
+            else:
+                values = values.T.reshape(1, BLOCK_Y // SHRINK, BLOCK_X // SHRINK, BLOCK_M)
+                out_desc.store([n, y // SHRINK, x // SHRINK, m], values)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -229,7 +271,7 @@ def conv_pointer_kernel(
     x_ptrs = x_ptr + n.to(tl.int64) * stride_xn + (in_y.to(tl.int64) * stride_xh + in_x.to(tl.int64) * stride_xw)
     x_ptrs = x_ptrs[:, None] + offs_k[None, :]
     weight_ptrs = weight_ptr + offs_m[:, None].to(tl.int64) * channels + offs_k[None, :]
-    tap_size = out_channels.to(tl.int64) * channels
+    tap_size = tl.cast(out_channels, tl.int64) * channels  # a number where there is one output channel
     mask_m = (offs_m < out_channels)[:, None]
 
     acc = tl.zeros([BLOCK_M, BLOCK_Y * BLOCK_X], dtype=tl.float32)
@@ -246,7 +288,7 @@ def conv_pointer_kernel(
         window = tl.load(x_ptrs + offset, mask=inside[:, None] & mask_k, other=0.0)
         acc = tl.dot(weight, window.T, acc, input_precision=PRECISION)
     if SPLIT:
-        store_partial(acc, workspace_ptr, split, tile_n, m, tiles_n, tiles_m, BLOCK_M, BLOCK_Y * BLOCK_X)
+        store_partial(acc, workspace_ptr, split, tile_n, m, tiles_n, tiles_m, 1, BLOCK_M, BLOCK_Y * BLOCK_X)
     else:
         SHRINK: tl.constexpr = 2 if POOL else 1
         values = finish(

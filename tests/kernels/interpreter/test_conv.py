@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fcnrt_kernels import conv, conv_first, gpu, reference, reference_conv, tables
+from fcnrt_kernels.config import FirstTile
 from fcnrt_kernels.conv import problem_of, run
 from fcnrt_kernels.conv_config import candidates
+from fcnrt_kernels.conv_first import launch as launch_first
 from fcnrt_kernels.conv_problem import ConvConfig, Target
 from fcnrt_kernels.packing import pack_conv, pack_first, pack_normalization
 
@@ -290,9 +292,9 @@ FIRST = (
     First(2, (9, 11), (9, 11)),
     First(1, (5, 4), (13, 12), origin=(-5, -4)),  # wide padding, as the originals have it
     First(1, (7, 6), (3, 4), origin=(2, 1), dtype=F32),
-    First(2, (8, 9), (8, 9), channels=6, out_channels=21, given=F32, planes=True),  # colour and HHA
-    First(1, (12, 13), (6, 7), channels=4, kernel=7, stride=2, origin=(-3, -3), out_channels=24, given=F16),
-    First(1, (30, 27), (5, 5), kernel=11, stride=4, origin=(-2, -1), out_channels=96, dtype=F32, given=F32),
+    First(2, (3, 9), (3, 9), channels=6, out_channels=21, given=F32, planes=True),  # colour and HHA
+    First(1, (12, 13), (2, 7), channels=4, kernel=7, stride=2, origin=(-3, -3), out_channels=24, given=F16),
+    First(1, (30, 27), (2, 5), kernel=11, stride=4, origin=(-2, -1), out_channels=40, dtype=F32, given=F32),
     First(1, (1, 1), (1, 1), out_channels=5),
 )
 
@@ -320,6 +322,41 @@ def test_conv_first(case: First, launches: list[str]) -> None:
     conv_first(image, weight, bias, scale=scale, shift=shift, out=out, **how)
     assert launches == ["conv_first_kernel"]
     check(out, buffer, expected)
+
+
+@pytest.mark.parametrize(
+    "tile",
+    [
+        FirstTile(4, 32, 64, 32),
+        FirstTile(8, 16, 16, 16),
+        FirstTile(2, 128, 32, 32, num_warps=8),
+        FirstTile(1, 16, 64, 32),
+    ],
+    ids=str,
+)
+def test_every_tile_of_the_first_layer(tile: FirstTile) -> None:
+    """Of an image with gaps between its pixels that are NaN, as a view has them: none of them is read."""
+    around = torch.full((2, 5, 40, 5), torch.nan)
+    image = around[:, 2:, 1:-1:2, 1:-1].copy_(torch.randn(2, 3, 19, 3))
+    weight, bias, scale, shift = (
+        pack_first(torch.randn(40, 3, 3, 3), F32),
+        torch.randn(40),
+        torch.rand(3),
+        torch.randn(3),
+    )
+    origin, size = [-2, -1], [4, 20]
+    buffer, out = guarded((2, *size, 40), F32)
+    launch_first(image, weight, bias, scale, shift, 1, origin, size, False, out, tile)
+    check(out, buffer, reference_conv.conv_first(image, weight, bias, scale, shift, 1, origin, size, False).double())
+
+
+def test_nan_reaches_what_looks_at_it(launches: list[str]) -> None:
+    image = torch.zeros(1, 6, 7, 3)
+    image[0, 2, 3, 1] = torch.nan
+    out = conv_first(image, torch.ones(3, 3, 3, 8), torch.zeros(8), size=(6, 7), origin=(-1, -1))
+    expected = torch.zeros(6, 7, dtype=torch.bool)
+    expected[1:4, 2:5] = True
+    assert torch.equal(out[0].isnan(), expected[..., None].expand_as(out[0]))
 
 
 @pytest.mark.parametrize("case", FIRST[:4], ids=str)

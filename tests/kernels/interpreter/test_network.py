@@ -68,4 +68,7 @@ def test_labels(arch: str) -> None:
     convolutions = [name for name in launched if name in ("conv_descriptor_kernel", "conv_pointer_kernel")]
     assert (launched[0], len(convolutions)) == ("conv_first_kernel", 14)
     decoder = [name for name in launched if not name.startswith("conv")]
-    assert decoder == ["upsample_argmax_kernel" if arch == "fcn32s" else "decode_labels_kernel"]
+    assert decoder == [
+        *("score_kernel", "score_sum_kernel"),
+        "upsample_argmax_kernel" if arch == "fcn32s" else "decode_labels_kernel",
+    ]
