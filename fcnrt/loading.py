@@ -41,23 +41,25 @@ def load(
         path: a checkpoint, or the name of a published one (``fcnrt pull --list``), which is fetched once into a
             cache. A file of that name goes before.
         device: ``"auto"`` (a CUDA GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:N"``.
-        dtype: ``"auto"`` (the narrowest type with matrix hardware that keeps the labels), ``torch.float32`` (exact
-            parity), ``torch.float16``, ``torch.bfloat16``, ``torch.int8`` (on the CPU, for nets of convolutions, ReLU
-            and pools alone), or one of these names.
+        dtype: ``"auto"`` (the narrowest type with matrix hardware that keeps the labels; on a GPU float16 or bfloat16,
+            whichever keeps more of them on the images of ``calibration``), ``torch.float32`` (exact parity),
+            ``torch.float16``, ``torch.bfloat16``, ``torch.int8`` (on the CPU, for nets of convolutions, ReLU and pools
+            alone), or one of these names. ``model.engine.placement.reason`` says what was measured.
         engine: ``"fused"``, ``"eager"`` or ``"auto"``.
         arch: a name of ``fcnrt.models.ARCHITECTURES``, where tensors cannot tell: ``"fcn8s-atonce"`` has those of
             ``"fcn8s"``.
         normalization: a preset's name (``"caffe-voc"``, ``"imagenet"``) or a ``Normalization``.
         classes: a name for each class.
         options: what else the architecture has to be told and no tensor says, such as ``{"align_corners": True}``.
-        calibration: for int8, a few images like those to be segmented: they show how large activations become.
-            None: procedural scenes that ship with the package.
+        calibration: for int8 and float16, a few images like those to be segmented: they show how large activations
+            become. Where they leave float16's range, the fused engine folds powers of two into the weights. None:
+            procedural scenes that ship with the package.
 
     Raises:
         CheckpointError: the file is missing, broken, hostile, or no network that fcnrt knows.
         DeviceError: the device does not exist here.
         DownloadError: a published file could not be fetched.
-        InputError: an argument has a value that does not exist.
+        InputError: an argument has a value that does not exist; the type does not hold the net's numbers.
     """
     placement = choose_placement(device, dtype)
     chosen = choose_engine(engine)

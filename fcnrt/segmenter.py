@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterable
 from typing import Any, overload
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fcnrt.calibration import calibration_tensors
-from fcnrt.engine import Engine, Placement, available_memory
-from fcnrt.errors import ImageError, InputError
-from fcnrt.images import Depth, ImageSource, is_several, pair_up, read_depth, read_image, resize_map, size_for
+from fcnrt.calibration import images_to_show
+from fcnrt.engine import Engine, Placement
+from fcnrt.engine.precision import decide_dtype
+from fcnrt.errors import InputError
+from fcnrt.images import ImageSource, is_several, pair_up
 from fcnrt.models import FCN
 from fcnrt.models.registry import create_skeleton
-from fcnrt.preprocessing import KINDS, Kind, normalize
-from fcnrt.rgb import Pixels
+from fcnrt.pipeline import Pipeline
+from fcnrt.preprocessing import KINDS
 from fcnrt.segmentation import Segmentation
 from fcnrt.spec import ModelSpec
 
@@ -34,7 +32,10 @@ class Segmenter(nn.Module):
         state_dict: its weights, float32 on the CPU, by the parameter names of ``fcnrt.models``.
         placement: device and type.
         engine: ``"fused"`` or ``"eager"``.
-        calibration: images for int8; see :func:`fcnrt.load`.
+        calibration: images for int8 and 16 bits; see :func:`fcnrt.load`.
+
+    Raises:
+        InputError: the type does not hold the net's numbers, or ``calibration`` does not fit the net.
     """
 
     def __init__(
@@ -50,8 +51,11 @@ class Segmenter(nn.Module):
         self.engine_name = engine
         self._weights = state_dict
         self._reference: list[FCN] = []  # in a list, so that it is no submodule
-        shown = calibration_tensors(calibration, spec.normalization) if placement.dtype == torch.int8 else ()
-        self.engine = Engine(self._build_net(), placement, engine, shown)
+        net = self._build_net()
+        shown = images_to_show(placement, calibration, spec.normalization, net.in_channels)
+        placement = decide_dtype(net, placement, engine, shown)
+        self.engine = Engine(net, placement, engine, shown, normalization=spec.normalization)
+        self._placement, self._channels = placement, self.engine.in_channels
         self.eval()
 
     def forward(self, x: Tensor) -> Any:
@@ -110,6 +114,10 @@ class Segmenter(nn.Module):
     ) -> Any:
         """Label the pixels of an image, or of each of several.
 
+        On a GPU, images of one size that come within 32 of each other go through the network together, up to 16 at
+        a time, and the next are read while it computes; images of different sizes are never padded to one. Of an
+        iterable no more than that is read ahead.
+
         Args:
             image: a path, bytes, a binary file, a PIL image, a uint8 RGB array ``[H,W,3]``, a uint8 RGB tensor
                 ``[3,H,W]``; or several: a tensor ``[N,3,H,W]``, a list or any other iterable of single images.
@@ -123,7 +131,10 @@ class Segmenter(nn.Module):
                 logits are brought back bilinearly, so labels always have the image's own size. None: native size.
 
         Returns:
-            A ``Segmentation``, or a list of them where several images were given.
+            A ``Segmentation``, or a list of them where several images were given, in their order. Its ``speed`` has
+            the milliseconds that the host read and the device waited for the image (``"preprocess"``), those of the
+            network (``"inference"``), and those that the labels took from there (``"postprocess"``); of images that
+            went together, each has an equal share.
 
         Raises:
             ImageError: an image cannot be read, or is too large for this machine; what is beside it has another size.
@@ -132,9 +143,10 @@ class Segmenter(nn.Module):
         if resize is not None and (isinstance(resize, bool) or not isinstance(resize, int) or resize < 1):
             raise InputError(f"resize is {resize!r}; expected the shorter side in pixels, such as 520, or None")
         beside = self._beside(hha=hha, depth=depth)
+        pipeline = Pipeline(self.engine, self.spec, confidence, resize)
         if not is_several(image):
-            return self._segment(image, beside, confidence, resize)
-        return [self._segment(*pair, confidence, resize) for pair in pair_up(image, beside)]
+            return pipeline.run([(image, beside)])[0]
+        return pipeline.run(pair_up(image, beside))
 
     @property
     def reference(self) -> FCN:
@@ -202,16 +214,17 @@ class Segmenter(nn.Module):
         return net
 
     def _checked(self, x: Tensor) -> Tensor:
-        channels = self.engine.in_channels
-        if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != channels or not x.is_floating_point():
+        # A GPU waits meanwhile: each attribute of a module that is a module costs half a microsecond.
+        shape = x.shape if isinstance(x, Tensor) and x.is_floating_point() else ()
+        if len(shape) != 4 or shape[1] != self._channels:
             found = f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             raise InputError(
-                f"the input is {found}; expected a floating [N,{channels},H,W], normalised as "
+                f"the input is {found}; expected a floating [N,{self._channels},H,W], normalised as "
                 f"{self.spec.normalization.name}. For images, call model.segment"
             )
-        if not x.shape[2] or not x.shape[3]:
-            raise InputError(f"the input is {list(x.shape)}; expected at least one row and one column")
-        return x.to(self.device)
+        if not shape[2] or not shape[3]:
+            raise InputError(f"the input is {list(shape)}; expected at least one row and one column")
+        return x.to(self._placement.device)
 
     def _beside(self, **given: Any) -> Any:
         """What ``segment`` was given beside colour, once it is what the net takes; None if that is colour alone."""
@@ -227,94 +240,3 @@ class Segmenter(nn.Module):
             expected = "colour alone" if taken is None else f"{KINDS[taken][0]} beside colour, as {taken}="
             raise InputError(f"{arch} takes {expected}; found {' and '.join(f'{kind}=' for kind in found) or 'none'}")
         return None if taken is None else given[taken]
-
-    def _segment(self, source: ImageSource, beside: Any, confidence: bool, resize: int | None) -> Segmentation:
-        started = time.perf_counter()
-        image = read_image(source)
-        height, width = image.shape[0], image.shape[1]
-        path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-        kind = None if self.spec.normalization.beside is None else self.spec.normalization.beside.kind
-        more = None if kind is None else _read_beside(kind, beside, image, path or "image")
-        size: tuple[int, int] = (height, width) if resize is None else size_for(height, width, resize)
-        self._check_memory(*size, path or "image")
-        shown = resize_map(image, size)
-        with torch.inference_mode():
-            x = normalize(
-                self._channels_first(shown),
-                self.spec.normalization,
-                None if more is None else self._channels_first(resize_map(more, size)),
-            )
-            self._wait()
-            prepared = time.perf_counter()
-            heads = self._label_heads(x, confidence, None if shown is image else (height, width))
-            self._wait()
-            inferred = time.perf_counter()
-            maps = {name: labels[0].cpu().numpy() for name, (labels, _) in heads.items()}
-            probability = next(iter(heads.values()))[1]
-            result = Segmentation(
-                labels=next(iter(maps.values())),
-                classes=self.spec.classes,
-                palette=self.spec.palette,
-                image=image,
-                path=path,
-                confidence=None if probability is None else probability[0].cpu().numpy(),
-                heads=maps if len(maps) > 1 else {},
-            )
-        finished = time.perf_counter()
-        result.speed = {
-            "preprocess": (prepared - started) * 1e3,
-            "inference": (inferred - prepared) * 1e3,
-            "postprocess": (finished - inferred) * 1e3,
-        }
-        return result
-
-    def _channels_first(self, image: Pixels | Depth) -> Tensor:
-        """``[H,W,C]``, or ``[H,W]`` of one channel, to ``[1,C,H,W]`` on the model's device."""
-        pixels = torch.from_numpy(image).to(self.device)
-        return pixels[None, None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)[None]
-
-    def _label_heads(
-        self, x: Tensor, confidence: bool, size: tuple[int, int] | None
-    ) -> dict[str, tuple[Tensor, Tensor | None]]:
-        """Labels, and the probability if asked for, of each head; at ``size``, where that is not the input's."""
-        if size is None:
-            labelled = _by_head(self.predict_labels(x, confidence))
-            return {name: labels if confidence else (labels, None) for name, labels in labelled.items()}
-        heads: dict[str, tuple[Tensor, Tensor | None]] = {}
-        for name, logits in _by_head(self(x)).items():
-            # Scores are brought to the image's size, not labels: a label between two others means nothing.
-            at_size = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-            labels = at_size.argmax(dim=1).to(torch.uint8 if logits.shape[1] <= 255 else torch.int32)
-            heads[name] = (labels, at_size.softmax(dim=1).amax(dim=1).half() if confidence else None)
-        return heads
-
-    def _check_memory(self, height: int, width: int, name: str) -> None:
-        """A machine that runs out of memory kills the run; a refusal costs one image."""
-        needed = self.engine.peak_elements(height, width) * self.dtype.itemsize
-        available = available_memory(self.device)
-        if needed > available:
-            raise ImageError(
-                f"{name}: {width}x{height} pixels need {needed / 2**30:.1f} GiB for activations on {self.device}, and "
-                f"{available / 2**30:.1f} GiB are free; pass resize=520 (--resize 520), or cut the image into parts"
-            )
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-
-def _by_head(outputs: Any) -> dict[str, Any]:
-    """What a net with one head gives, in the form that a net with several gives."""
-    return outputs if isinstance(outputs, dict) else {"out": outputs}
-
-
-def _read_beside(kind: Kind, source: ImageSource, image: Pixels, name: str) -> Pixels | Depth:
-    """HHA or depth, of the size of ``image``, whose ``name`` is for the error."""
-    read = read_image(source) if kind == "hha" else read_depth(source)
-    if read.shape[:2] != image.shape[:2]:
-        (height, width), (rows, columns) = image.shape[:2], read.shape[:2]
-        raise ImageError(
-            f"{name}: is {width}x{height}, and its {KINDS[kind][0]} {columns}x{rows}; expected the same size, pixel "
-            "for pixel"
-        )
-    return read

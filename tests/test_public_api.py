@@ -32,6 +32,7 @@ PUBLIC: dict[ModuleType, set[str]] = {
         "conv",
         "conv_first",
         "decode_labels",
+        "score",
         "score_upsample_add",
         "upsample_argmax",
         "upsample_crop",

@@ -94,7 +94,7 @@ def test_a_large_resize_is_refused_before_memory_is_taken(model: Segmenter, monk
         raise AssertionError("the image was resized before its size was looked at")
 
     monkeypatch.setattr(Image.Image, "resize", refuse)
-    monkeypatch.setattr("fcnrt.segmenter.available_memory", lambda device: 1 << 30)
+    monkeypatch.setattr("fcnrt.pipeline.available_memory", lambda device: 1 << 30)
     thin = np.zeros((1, 50_000, 3), dtype=np.uint8)
     with pytest.raises(fcnrt.ImageError, match="26000000x520 pixels need"):
         model.segment(thin, resize=520)
@@ -155,7 +155,7 @@ def test_refusals(model: Segmenter, checkpoint: Path, photo: Any, monkeypatch: p
     with pytest.raises(fcnrt.InputError, match="runs in eval mode only"):
         model.train()
     assert model.to("cpu").float().eval() is model
-    monkeypatch.setattr("fcnrt.segmenter.available_memory", lambda device: 1000)
+    monkeypatch.setattr("fcnrt.pipeline.available_memory", lambda device: 1000)
     with pytest.raises(fcnrt.ImageError, match=r"image: 53x37 pixels need .* GiB for activations on cpu"):
         model.segment(photo)
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fcnrt.calibration import images_to_show
 from fcnrt.checkpoints import Checkpoint
 from fcnrt.engine import Placement
 from fcnrt.engine.fused import FusedFCN
+from fcnrt.engine.precision import decide_dtype
 from fcnrt.models.registry import create_skeleton
 from fcnrt.plan.explain import Row, as_lines, explain_schedule
 from fcnrt.plan.schedule import Schedule
@@ -65,7 +67,10 @@ def make_plan(checkpoint: Checkpoint, size: tuple[int, int], placement: Placemen
     spec = checkpoint.spec
     net = create_skeleton(spec.arch, spec.num_classes, **spec.options)
     net.load_state_dict(checkpoint.state_dict, assign=True)
-    fused = FusedFCN(net.eval().requires_grad_(False).to(placement.device), placement.dtype)
+    net = net.eval().requires_grad_(False).to(placement.device)
+    shown = images_to_show(placement, None, spec.normalization, net.in_channels)
+    placement = decide_dtype(net, placement, "fused", shown)
+    fused = FusedFCN(net, placement.dtype, calibration=shown)
     if fused.planned is None:
         return Plan(placement, placement.dtype.itemsize, None, (), fused.decoder_choices())
     schedule = fused.planned.prepare(*size).schedule

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from fcnrt.engine.eager import EagerFCN
 from fcnrt.engine.fused import FusedFCN
-from fcnrt.engine.graphs import GraphCache
+from fcnrt.engine.graphs import GraphCache, StreamOrder
 from fcnrt.engine.ladder import run_within_memory
 from fcnrt.engine.memory import available_memory
 from fcnrt.engine.placement import Placement, choose_placement
+from fcnrt.engine.transfers import transfers_for
 from fcnrt.errors import ImageError, InputError
 from fcnrt.models import FCN
+from fcnrt.preprocessing import Normalization, normalize
 
 ENGINES = ("fused", "eager")
 
@@ -48,6 +50,7 @@ class Engine(nn.Module):
         engine: one of ``ENGINES``.
         calibration: normalised images ``[N,C,H,W]`` for int8.
         halo: compute only what depends on the image; the eager engine always computes all.
+        normalization: of images that come as pixels.
 
     Raises:
         InputError: int8, and the engine or the net has no 8-bit form.
@@ -61,6 +64,7 @@ class Engine(nn.Module):
         calibration: Sequence[Tensor] = (),
         *,
         halo: bool = True,
+        normalization: Normalization | None = None,
     ) -> None:
         super().__init__()
         self.placement = placement
@@ -73,16 +77,54 @@ class Engine(nn.Module):
             raise InputError("the eager engine has no 8-bit form; use engine='fused' or another dtype")
         else:
             self.graph = EagerFCN(net, placement.dtype)
-        self._recordings = GraphCache() if placement.device.type == "cuda" else None
+        self.normalization = normalization
+        self.transfers = transfers_for(placement.device)
+        self._takes_pixels = (
+            normalization is not None and isinstance(self.graph, FusedFCN) and self.graph.take_pixels(normalization)
+        )
+        self._recordings = GraphCache(StreamOrder(placement.device)) if placement.device.type == "cuda" else None
 
     def forward(self, x: Tensor) -> Any:
         """Normalised image to logits, float32 ``[N,C,H,W]``; a dict of them by head if several."""
-        return self._run("logits", self.graph, x)
+        return self._run("logits", lambda x: self.graph(x), x)
 
     def predict_labels(self, x: Tensor, confidence: bool = False) -> Any:
         """The same to labels, uint8 ``[N,H,W]``, and with ``confidence`` the winner's probability in float16."""
-        run = functools.partial(self.graph.predict_labels, confidence=confidence)
-        return self._run("confidence" if confidence else "labels", run, x)
+        name = "confidence" if confidence else "labels"
+        return self._run(name, lambda x: self.graph.predict_labels(x, confidence), x)
+
+    def label_images(self, images: Tensor, confidence: bool = False) -> Any:
+        """Images as they come from a file, to labels.
+
+        On a GPU the first convolution normalises them while it reads them, wherever it alone reads them; elsewhere
+        they are normalised first.
+
+        Args:
+            images: uint8 ``[N,H,W,3]``, RGB, of a net that takes colour alone; on any device, preferably its own.
+            confidence: also give the winner's probability.
+
+        Returns:
+            As ``predict_labels`` does.
+
+        Raises:
+            InputError: images of another type or shape.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:
+            raise InputError(f"images are {images.dtype} {list(images.shape)}; expected torch.uint8 [N,H,W,3], RGB")
+        return self.predict_labels(self.to_input(images.to(self.placement.device, non_blocking=True)), confidence)
+
+    def to_input(self, images: Tensor, beside: Tensor | None = None) -> Tensor:
+        """What the engine makes logits or labels of: normalised images, or pixels where it reads those as they are.
+
+        Args:
+            images: uint8 ``[N,H,W,3]``, RGB, on the engine's device.
+            beside: what ``fcnrt.preprocessing.normalize`` takes beside them.
+        """
+        assert self.normalization is not None, "the engine was made for normalised images"
+        x = images.permute(0, 3, 1, 2)
+        if beside is None and self._takes_pixels and x.numel() and not torch.compiler.is_compiling():
+            return x
+        return normalize(x, self.normalization, beside)
 
     def _run(self, name: str, run: Any, x: Tensor) -> Any:
         if self._recordings is None or torch.compiler.is_compiling() or not x.numel():

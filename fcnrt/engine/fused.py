@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import fcnrt_kernels
 from fcnrt.engine.cpu import plan_on_cpu
 from fcnrt.engine.features import FeatureMap, Features
-from fcnrt.engine.gpu import plan_on_gpu
+from fcnrt.engine.gpu import plan_on_gpu, take_pixels
 from fcnrt.engine.planned import PlannedTrunk
+from fcnrt.engine.scaling import fold_scales
 from fcnrt.engine.taps import inspect_taps
 from fcnrt.errors import InputError
 from fcnrt.models import FCN
@@ -22,6 +24,7 @@ from fcnrt.models.batchnorm import fold_batchnorm
 from fcnrt.models.decoder import Decoder, Deconvolution, Score, Stage, Upsampling
 from fcnrt.plan.lowering import NotLowerableError
 from fcnrt.plan.windows import StageWindow, Window, decoder_windows
+from fcnrt.preprocessing import Normalization
 from fcnrt_kernels import (
     Refinement,
     choose_decoder,
@@ -32,6 +35,7 @@ from fcnrt_kernels import (
 )
 from fcnrt_kernels.checks import TRANSPOSED
 from fcnrt_kernels.dispatch import runs_triton
+from fcnrt_kernels.packing import pack_score
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +54,11 @@ class FusedFCN(nn.Module):
         dtype: of the trunk and of the skips' score layers. Scores are float32 from the coarsest on: they are few,
             and they decide the label.
         halo: compute only what depends on the image.
-        calibration: normalised images ``[N,C,H,W]`` that show how large activations become, for int8.
+        calibration: normalised images ``[N,C,H,W]`` that show how large activations become, for int8 and float16.
+            Without any, float16 takes activations as they are.
 
     Raises:
-        InputError: int8, and the net has no 8-bit form.
+        InputError: int8, and the net has no 8-bit form; float16, and it does not hold the net's numbers.
     """
 
     def __init__(self, net: FCN, dtype: torch.dtype, *, halo: bool = True, calibration: Sequence[Tensor] = ()) -> None:
@@ -61,12 +66,16 @@ class FusedFCN(nn.Module):
         chosen = dtype
         # Modules and decoders have no 8-bit form; only the planned trunk has.
         self.dtype = dtype = torch.float32 if chosen == torch.int8 else chosen
-        self.heads = net.heads
         fold_batchnorm(net)
+        if chosen == torch.float16 and calibration:
+            fold_scales(net, calibration)
+        self.heads = net.heads
         # The decoders' weights first, in float32: the trunk's conversion below is in place.
         for decoder in net.heads.values():
             for score in decoder.scores:
-                self._keep(score.layer, "weight", net.get_parameter(f"{score.layer}.weight").detach())
+                weight = net.get_parameter(f"{score.layer}.weight").detach()
+                self._keep(score.layer, "weight", weight)
+                self._keep(score.layer, "terms", pack_score(weight, dtype) if runs_triton(weight) else None)
                 self._keep(score.layer, "bias", net.get_parameter(f"{score.layer}.bias").detach())
             for stage in decoder.stages:
                 layer = stage.skip.layer
@@ -92,6 +101,13 @@ class FusedFCN(nn.Module):
         if runs_triton(x) and not torch.compiler.is_compiling():
             return self._each_head(x, functools.partial(_finish_in_one, confidence=confidence))
         return self._each_head(x, functools.partial(_finish_by_stages, upsample_argmax, confidence=confidence))
+
+    def take_pixels(self, normalization: Normalization) -> bool:
+        """Let ``predict_labels`` also take uint8 images, RGB, ``[N,3,H,W]``, and normalise them while it reads them.
+
+        Returns whether it does; it cannot on a CPU, nor where anything but the first convolution reads the images.
+        """
+        return self.planned is not None and take_pixels(self.planned, normalization)
 
     def decoder_choices(self) -> dict[str, tuple[str, str]]:
         """Of each head: whether one launch makes its labels or one for each level, and why."""
@@ -160,10 +176,14 @@ class FusedFCN(nn.Module):
         }
 
     def _score(self, score: Score, features: Features, rows: Window, columns: Window) -> Tensor:
-        feature = features.maps[score.feature]
-        window = feature.tensor.narrow(2, rows.first - feature.rows, rows.size)
-        window = window.narrow(3, columns.first - feature.columns, columns.size)
-        scores = F.conv2d(window.float(), self._kept(score.layer, "weight"), self._kept(score.layer, "bias"))
+        feature, bias = features.maps[score.feature], self._kept(score.layer, "bias")
+        first = rows.first - feature.rows, columns.first - feature.columns
+        if runs_triton(feature.tensor):
+            terms = self._kept(score.layer, "terms")
+            scores = fcnrt_kernels.score(feature.tensor, terms, bias, size=(rows.size, columns.size), offset=first)
+        else:
+            window = feature.tensor.narrow(2, first[0], rows.size).narrow(3, first[1], columns.size)
+            scores = F.conv2d(window.float(), self._kept(score.layer, "weight"), bias)
         return scores if score.weight == 1.0 else scores * score.weight
 
     def _how(self, upsampling: Upsampling) -> dict[str, Any]:

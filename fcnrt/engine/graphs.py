@@ -7,9 +7,9 @@ import dataclasses
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,10 +21,14 @@ logger = logging.getLogger(__name__)
 Outputs: TypeAlias = "Tensor | tuple[Outputs, ...] | dict[str, Outputs]"
 
 CAPACITY = 16
-"""Graphs kept. Each holds the activations of its shape, so this bounds memory under changing image sizes."""
+"""Graphs kept. Each holds inputs, outputs and what it made ``once``: this bounds memory under changing image sizes."""
 
 WARM_UP_RUNS = 3
 """Runs before the capture: libraries choose algorithms and allocate workspaces, Triton compiles."""
+
+
+ERROR_MODE = "thread_local"
+"""Other threads may upload and allocate while one captures: they do so on streams of their own."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +38,20 @@ class Recording:
     inputs: Tensor
     outputs: Outputs
     replay: Callable[[], None]
+    pool: Any = None
+    """memory that the run computes in, and that other recordings may share"""
     kept: Sequence[object] = ()
     """what the run reads besides its inputs, and would otherwise be let go"""
 
 
-def capture_cuda_graph(run: Callable[[Tensor], Outputs], x: Tensor) -> Recording:
+Capture: TypeAlias = "Callable[[Callable[[Tensor], Outputs], Tensor, Any], Recording]"
+"""Records a function on a tensor like the one given, in the memory of another recording or, given None, in new."""
+
+
+def capture_cuda_graph(run: Callable[[Tensor], Outputs], x: Tensor, pool: Any = None) -> Recording:
     """Record ``run`` on a tensor like ``x`` as a CUDA graph.
 
-    What it allocates meanwhile lies in the graph's own memory pool, where nobody else allocates while the graph lives.
+    What it allocates meanwhile lies in ``pool``, where nobody but graphs allocates while one of its graphs lives.
 
     Raises:
         RuntimeError: ``run`` does something that a graph cannot hold, or memory ran out.
@@ -54,35 +64,72 @@ def capture_cuda_graph(run: Callable[[Tensor], Outputs], x: Tensor) -> Recording
             run(inputs)
     torch.cuda.current_stream(x.device).wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(x.device), torch.cuda.graph(graph):
+    with torch.cuda.device(x.device), torch.cuda.graph(graph, pool=pool, capture_error_mode=ERROR_MODE):
         outputs = run(inputs)
-    return Recording(inputs, outputs, graph.replay)
+    return Recording(inputs, outputs, graph.replay, graph.pool())
+
+
+class Order(Protocol):
+    """Puts calls one after another where they run. One call at a time is between ``begin`` and ``end``."""
+
+    def begin(self) -> None:
+        """What is launched from here on comes after what was launched before the last ``end``."""
+
+    def end(self) -> None:
+        """The call has launched all that it will."""
+
+
+class StreamOrder:
+    """Orders calls that come from different streams of a GPU. From one stream they are in order as they are.
+
+    Args:
+        device: the GPU.
+        cuda: ``torch.cuda``; exchangeable for tests without a GPU.
+    """
+
+    def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
+        self._device, self._cuda = device, cuda
+        self._stream: Any = None
+        self._event: Any = None
+
+    def begin(self) -> None:
+        stream = self._cuda.current_stream(self._device)
+        if stream != self._stream:
+            if self._event is not None:
+                stream.wait_event(self._event)
+            self._stream = stream
+
+    def end(self) -> None:
+        # One event for all calls: who waits for it has done so before it is recorded anew.
+        if self._event is None:
+            self._event = self._cuda.Event()
+        self._event.record(self._stream)
 
 
 class GraphCache:
     """Runs functions through recordings, one per function and input shape; the least recently used goes first.
 
     Results are copied out: a buffer that the next call overwrites never reaches a caller. One lock serialises the
-    calls, and an event orders them on the GPU when they come from different streams.
+    calls, and ``order`` does so on the GPU when they come from different streams.
+
+    What recordings allocate lies in one pool: together they need what the largest of them needs there, and the outputs
+    of each. That is safe because no two of them run at the same time, because each call copies its results out before
+    the next replays, and because a replay reads nothing in the pool that an earlier one left: inputs, weights,
+    constants and what a run made ``once`` lie outside of it, and all else is written before it is read.
 
     Args:
+        order: of the device that the recordings run on.
         capacity: recordings kept.
         capture: makes a recording; exchangeable for tests without a GPU.
-        make_event: makes an object with ``record()`` and ``wait()`` on the current stream.
     """
 
-    def __init__(
-        self,
-        capacity: int = CAPACITY,
-        capture: Callable[[Callable[[Tensor], Outputs], Tensor], Recording] = capture_cuda_graph,
-        make_event: Callable[[], Any] = torch.cuda.Event,
-    ) -> None:
+    def __init__(self, order: Order, capacity: int = CAPACITY, capture: Capture = capture_cuda_graph) -> None:
+        self._order = order
         self._capacity = capacity
         self._capture = capture
-        self._make_event = make_event
         self._recordings: OrderedDict[Hashable, Recording | None] = OrderedDict()
         self._lock = threading.Lock()
-        self._last_use: Any = None
+        self._pool: Any = None
 
     def __call__(self, name: str, run: Callable[[Tensor], Any], x: Tensor, *, record: bool = True) -> Any:
         """``run(x)``, where ``name`` tells functions apart that share this cache; in turn with all other calls.
@@ -92,24 +139,28 @@ class GraphCache:
             run: the function.
             x: its argument.
             record: through a recording. Otherwise ``run`` is called.
+
+        Raises:
+            torch.OutOfMemoryError: memory ran out. The next call tries again.
         """
-        key = (name, x.shape, x.dtype, x.device)
-        # A recording outlives the call that made it: its buffers must not be tied to that caller's inference mode.
-        # Events belong to the current GPU, which need not be the model's.
-        on_device = torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
-        with self._lock, on_device, torch.inference_mode(False), torch.no_grad():
-            if self._last_use is not None:
-                self._last_use.wait()
-            recording = self._recording(key, run, x) if record else None
-            if recording is None:
-                outputs = run(x)
-            else:
-                recording.inputs.copy_(x)
+        # The GPU waits for what comes before the replay: what it can do without, stands elsewhere.
+        key = (name, x.shape, x.dtype)
+        with self._lock:
+            self._order.begin()
+            try:
+                recording = self._recordings.get(key) if record else None
+                if recording is None:
+                    with _lasting(x.device):
+                        if record and key not in self._recordings:
+                            recording = self._record(key, run, x)
+                        if recording is None:
+                            return run(x)
+                recording.inputs.copy_(x.detach() if x.requires_grad else x)
                 recording.replay()
-                outputs = _clone(recording.outputs)
-            self._last_use = self._make_event()
-            self._last_use.record()
-            return outputs
+                self._recordings.move_to_end(key)
+                return _clone(recording.outputs)
+            finally:
+                self._order.end()
 
     def forget(self) -> None:
         """Let go of all recordings and their memory."""
@@ -119,25 +170,43 @@ class GraphCache:
     def __len__(self) -> int:
         return len(self._recordings)
 
-    def _recording(self, key: Hashable, run: Callable[[Tensor], Any], x: Tensor) -> Recording | None:
-        if key in self._recordings:
-            self._recordings.move_to_end(key)
-        else:
-            while len(self._recordings) >= self._capacity:
-                self._recordings.popitem(last=False)
-            self._recordings[key] = self._record(run, x)
-        return self._recordings[key]
-
-    def _record(self, run: Callable[[Tensor], Any], x: Tensor) -> Recording | None:
+    def _record(self, key: Hashable, run: Callable[[Tensor], Any], x: Tensor) -> Recording | None:
+        """A new recording, or None, which is remembered, where there can be none."""
+        while len(self._recordings) >= self._capacity:
+            self._recordings.popitem(last=False)
+        if all(recording is None for recording in self._recordings.values()):
+            self._pool = None  # it went with the last recording in it
+        # A pool in which a capture failed takes no other.
+        pool, self._pool = self._pool, None
+        recording = None
         try:
             with keeping() as kept:
-                recording = self._capture(run, x)
-            return dataclasses.replace(recording, kept=kept)
-        except torch.OutOfMemoryError:
-            raise
+                recording = dataclasses.replace(self._capture(run, x, pool), kept=kept)
+            self._pool = recording.pool
         except RuntimeError as error:
+            if _lacks_memory(error):
+                raise torch.OutOfMemoryError(str(error)) from error
             logger.warning("no CUDA graph for input %s, running without: %s", list(x.shape), error)
-            return None
+        self._recordings[key] = recording
+        return recording
+
+
+@contextlib.contextmanager
+def _lasting(device: torch.device) -> Iterator[None]:
+    """A recording outlives the call that made it: nothing in it is tied to that caller's mode or current GPU."""
+    on_device = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    with on_device, torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+def _lacks_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out: the driver and libraries say so in words, and a capture that is left fails once more."""
+    while error is not None:
+        words = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "ALLOC" in words:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _clone(outputs: Outputs) -> Outputs:

@@ -22,8 +22,8 @@ _KEPT: ContextVar[Kept | None] = ContextVar("kept", default=None)
 
 
 @contextmanager
-def keeping() -> Iterator[list[object]]:
-    """Collects what is used until the block ends: as long as the list lives, so does all that is in it."""
+def keeping() -> Iterator[Kept]:
+    """Collects what is used until the block ends: as long as the collection lives, so does all that is in it."""
     kept = Kept()
     token = _KEPT.set(kept)
     try:

@@ -1,4 +1,7 @@
-"""Which device and which number type a model runs on. Each choice comes with its reason."""
+"""Which device and which number type a model runs on. Each choice comes with its reason.
+
+Which of two 16-bit types keeps a net's labels better depends on the net: ``fcnrt.engine.precision`` decides that.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,25 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a model runs, in which type, and why."""
+    """Where a model runs, in which type, and why.
+
+    Args:
+        device: where.
+        dtype: in which type.
+        reason: why.
+        undecided: types that the hardware computes in equally well, between which the net decides; ``dtype`` is the one
+            for whoever does not ask it. Empty where there is nothing to decide.
+    """
 
     device: torch.device
     dtype: torch.dtype
     reason: str
+    undecided: tuple[torch.dtype, ...] = ()
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether images have to show how large a net's numbers become."""
+        return self.dtype in (torch.int8, torch.float16) or bool(self.undecided)
 
 
 def choose_placement(device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Placement:
@@ -33,8 +50,9 @@ def choose_placement(device: str | torch.device = "auto", dtype: str | torch.dty
         InputError: a device or type that fcnrt does not know.
     """
     chosen_device, device_reason = _choose_device(device)
-    chosen_dtype, dtype_reason = _choose_dtype(dtype, chosen_device)
-    return Placement(chosen_device, chosen_dtype, f"{device_reason}; {dtype_reason}")
+    (chosen_dtype, *others), dtype_reason = _choose_dtype(dtype, chosen_device)
+    undecided = (chosen_dtype, *others) if others else ()
+    return Placement(chosen_device, chosen_dtype, f"{device_reason}; {dtype_reason}", undecided)
 
 
 def _choose_device(device: str | torch.device) -> tuple[torch.device, str]:
@@ -60,22 +78,23 @@ def _choose_device(device: str | torch.device) -> tuple[torch.device, str]:
     return chosen, f"{chosen} was asked for"
 
 
-def _choose_dtype(dtype: str | torch.dtype, device: torch.device) -> tuple[torch.dtype, str]:
+def _choose_dtype(dtype: str | torch.dtype, device: torch.device) -> tuple[tuple[torch.dtype, ...], str]:
     if dtype == "auto":
         if device.type == "cuda":
             major, minor = torch.cuda.get_device_capability(device)
             if major >= 8:
-                return torch.bfloat16, f"sm_{major}{minor} multiplies bfloat16 matrices in hardware"
-            return torch.float32, f"sm_{major}{minor} has no bfloat16 matrix hardware"
+                reason = f"sm_{major}{minor} multiplies bfloat16 and float16 matrices in hardware"
+                return (torch.bfloat16, torch.float16), reason
+            return (torch.float32,), f"sm_{major}{minor} has no bfloat16 matrix hardware"
         if cpu_has_bfloat16():
-            return torch.bfloat16, "the processor multiplies bfloat16 matrices in hardware"
-        return torch.float32, "the processor has neither AVX512-BF16 nor AMX"
+            return (torch.bfloat16,), "the processor multiplies bfloat16 matrices in hardware"
+        return (torch.float32,), "the processor has neither AVX512-BF16 nor AMX"
     chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if chosen is None or chosen not in DTYPES.values():
         raise InputError(f"dtype {dtype!r} is not supported; expected 'auto', {', '.join(map(repr, DTYPES))}")
     if chosen == torch.int8 and device.type != "cpu":
         raise InputError(f"int8 runs on the CPU only, and the device is {device}; use device='cpu' or another dtype")
-    return chosen, f"{str(chosen).removeprefix('torch.')} was asked for"
+    return (chosen,), f"{str(chosen).removeprefix('torch.')} was asked for"
 
 
 def cpu_has_bfloat16() -> bool:

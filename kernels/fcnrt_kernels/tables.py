@@ -4,8 +4,9 @@
      "measured": [{"problem": {...}, "config": {...}, "seconds": 1e-5, "cudnn_seconds": 2e-5}, ...]}
 
 ``config`` is null where no tile ran, and a time is null where it was not taken. A file is looked for in the user's
-cache and in ``configs/`` beside this module; the user's own measurements go first. A tile that is fast in one 16-bit type is fast in the other, and on
-another GPU with the same multiprocessors, so what was measured for those comes before an estimate.
+cache and in ``configs/`` beside this module; the user's own measurements go first. A tile that is fast in one 16-bit
+type is fast in the other, and on another GPU with the same multiprocessors, so what was measured for those comes before
+an estimate.
 """
 
 from __future__ import annotations

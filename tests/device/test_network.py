@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from benchmarks import nets
 from benchmarks.contenders import Contender
 from benchmarks.gate import Agreement, check, measure, tolerance_of
 from fcnrt.demo import demo_checkpoint, sample_images
+from fcnrt.demo.scenes import scene
+from fcnrt.engine import Placement
 from fcnrt.engine.graphs import CAPACITY
 from fcnrt.images import read_image
 from fcnrt.preprocessing import normalize
@@ -160,3 +163,38 @@ def test_eight_threads(cuda: torch.device) -> None:
     torch.cuda.synchronize(cuda)
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(label, range(8)))
+
+
+def test_images_of_mixed_sizes(cuda: torch.device) -> None:
+    """Pixels go straight into the first convolution, equal sizes together; each image gets what it gets alone."""
+    model = nets.seeded_segmenter(cuda, torch.float32, SLIM)
+    sizes = [(61, 83), (40, 33), (61, 83), (61, 83), (40, 33), (1, 1)]
+    images = [scene(seed, *size)[0] for seed, size in enumerate(sizes)]
+    together = model.segment(images)
+    for image, found in zip(images, together, strict=True):
+        x = normalize(torch.from_numpy(image).permute(2, 0, 1)[None], model.spec.normalization).to(cuda)
+        with torch.inference_mode():
+            best = nets.seeded_net(cuda, SLIM)(x)[0].cpu().topk(2, dim=0)
+        wrong = torch.from_numpy(found.labels).long() != best.indices[0]
+        assert not (wrong & (best.values[0] - best.values[1] > 1e-4 * best.values.abs().max())).any()
+        assert np.array_equal(found.labels, model.segment(image).labels)
+
+
+def test_activations_beyond_float16(cuda: torch.device) -> None:
+    """A net 10,000 times as loud in its middle: powers of two fold into its weights, and no label is lost."""
+    spec = nets.seeded_segmenter(cuda, torch.float16, SLIM).spec
+    weights = {name: tensor.clone() for name, tensor in nets.seeded_weights(SLIM).items()}
+    loud = [f"conv{block}" for block in (1, 2, 3, 4, 5)]
+    weights["conv1_1.weight"] *= 1e4
+    for name in weights:
+        if name.endswith(".bias") and name.startswith((*loud, "fc")):
+            weights[name] *= 1e4
+    for name in ("score_fr.weight", "score_pool4.weight", "score_pool3.weight"):
+        weights[name] *= 1e-4
+    model = fcnrt.Segmenter(spec, weights, Placement(cuda, torch.float16, "a test asked for it"), "fused")
+    x = nets.image(5, 61, 83, batch=2).to(cuda)
+    with torch.inference_mode():
+        expected = model.reference.double()(x.double())
+    agreement = measure(model(x).cpu(), model.predict_labels(x).cpu(), expected.cpu())
+    assert agreement.relative_error is not None
+    assert agreement.relative_error <= 4e-3

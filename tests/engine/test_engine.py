@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,9 @@ from torch import Tensor
 
 from fcnrt.engine import Engine, Placement
 from fcnrt.engine.fused import FusedFCN
-from fcnrt.errors import ImageError
+from fcnrt.engine.gpu import plan_on_gpu
+from fcnrt.errors import ImageError, InputError
+from fcnrt.preprocessing import PRESETS, normalize
 
 CPU = Placement(torch.device("cpu"), torch.float32, "a test")
 
@@ -46,6 +50,12 @@ def recorded(make_net: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Engine, Re
     return engine, recordings
 
 
+def pretend_to_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The compiler notes which function this is when it is first imported: later tests compile, with the real one.
+    importlib.import_module("torch._dynamo")
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+
+
 def test_each_function_has_its_own_name(recorded: tuple[Engine, Recordings]) -> None:
     """Labels, labels with confidence and logits of one shape must never share a recording."""
     engine, recordings = recorded
@@ -60,7 +70,7 @@ def test_what_cannot_be_recorded_is_run(recorded: tuple[Engine, Recordings], mon
     """An empty batch has nothing to record, and a tracer wants the modules."""
     engine, recordings = recorded
     assert engine.predict_labels(torch.randn(0, 3, 3, 4)).shape == (0, 3, 4)
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    pretend_to_trace(monkeypatch)
     assert engine(torch.randn(1, 3, 3, 4)).shape == (1, 5, 3, 4)
     assert recordings.names == []
 
@@ -115,3 +125,30 @@ def test_an_engine_is_for_inference(engine: str, make_net: Any) -> None:
     x = torch.randn(1, 3, 3, 4)
     assert torch.equal(built(x), built(x))
     assert not built(x).requires_grad
+
+
+def test_images_are_labelled_as_they_are_or_normalised(make_net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are where the plan is a GPU's; everywhere else, and in a tracer, normalised first."""
+    rule = PRESETS["caffe-voc"]
+    images = torch.randint(256, (2, 19, 30, 3), dtype=torch.uint8)
+    net = make_net("fcn8s", width=1 / 32)
+    expected = net(normalize(images.permute(0, 3, 1, 2), rule)).argmax(dim=1)
+
+    def engine(name: str = "fused") -> Engine:
+        return Engine(copy.deepcopy(net), CPU, name, normalization=rule)
+
+    on_cpu, eager = engine(), engine("eager")
+    monkeypatch.setattr("fcnrt.engine.fused.plan_on_cpu", lambda net, dtype, **_: plan_on_gpu(net, dtype))
+    on_gpu = engine()
+    recordings = Recordings()
+    monkeypatch.setattr(on_gpu, "_recordings", recordings)
+    for made, dtype in ((on_cpu, torch.float32), (eager, torch.float32), (on_gpu, torch.uint8)):
+        assert made.to_input(images).dtype == dtype
+        assert torch.equal(made.label_images(images).long(), expected)
+    assert torch.equal(on_gpu(on_gpu.to_input(images)).argmax(dim=1), expected)
+    assert on_gpu.label_images(images[:0]).shape == (0, 19, 30)
+    assert recordings.names == ["labels", "logits"]
+    with pytest.raises(InputError, match=r"images are torch.uint8 \[2, 3, 19, 30\]; expected torch.uint8 \[N,H,W,3\]"):
+        on_gpu.label_images(images.permute(0, 3, 1, 2))
+    pretend_to_trace(monkeypatch)
+    assert on_gpu.to_input(images).dtype == torch.float32

@@ -7,27 +7,57 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from fcnrt.engine.graphs import GraphCache, Recording
+from fcnrt.engine.graphs import GraphCache, Recording, StreamOrder
 from fcnrt.engine.keeping import keep
 
 
-class Event:
-    """Stands for a CUDA event; counts."""
+class Cuda:
+    """Stands for ``torch.cuda``, with one current stream; writes down what streams wait for."""
 
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.stream = "a"
+
+    def current_stream(self, device: torch.device) -> Stream:
+        return Stream(self.stream, self.log)
+
+    def Event(self) -> Event:  # noqa: N802  # as torch calls it
+        self.log.append("new event")
+        return Event(self.log)
+
+
+@dataclass(frozen=True)
+class Stream:
+    name: str
+    log: list[str] = field(compare=False)
+
+    def wait_event(self, event: Event) -> None:
+        self.log.append(f"{self.name} waits for {event.recorded_on}")
+
+
+class Event:
     def __init__(self, log: list[str]) -> None:
         self._log = log
+        self.recorded_on = ""
 
-    def record(self) -> None:
-        self._log.append("record")
+    def record(self, stream: Stream) -> None:
+        self._log.append(f"record on {stream.name}")
+        self.recorded_on = stream.name
 
-    def wait(self) -> None:
-        self._log.append("wait")
+
+class InOrder:
+    """Where there is one stream."""
+
+    def begin(self) -> None: ...
+
+    def end(self) -> None: ...
 
 
 class Recorder:
@@ -35,10 +65,12 @@ class Recorder:
 
     def __init__(self) -> None:
         self.captured: list[tuple[int, ...]] = []
-        self.log: list[str] = []
+        self.pools: list[Any] = []
+        """Which each capture was given."""
 
-    def capture(self, run: Callable[[Tensor], Any], x: Tensor) -> Recording:
+    def capture(self, run: Callable[[Tensor], Any], x: Tensor, pool: Any = None) -> Recording:
         self.captured.append(tuple(x.shape))
+        self.pools.append(pool)
         inputs = x.clone()
         outputs = run(inputs)
 
@@ -48,10 +80,10 @@ class Recorder:
             for buffer, result in pairs:
                 buffer.copy_(result)
 
-        return Recording(inputs, outputs, replay)
+        return Recording(inputs, outputs, replay, pool or f"pool of {x.shape[0]}")
 
     def cache(self, capacity: int = 2) -> GraphCache:
-        return GraphCache(capacity, self.capture, lambda: Event(self.log))
+        return GraphCache(InOrder(), capacity, self.capture)
 
 
 def twice(x: Tensor) -> Tensor:
@@ -69,7 +101,6 @@ def test_results_are_copies_that_the_next_call_spares() -> None:
     pair = cache("pair", lambda x: (x, x + 1), torch.zeros(2, 3))
     cache("pair", lambda x: (x, x + 1), torch.ones(2, 3))
     assert [float(t.sum()) for t in pair] == [0.0, 6.0]
-    assert recorder.log == ["record", "wait", "record", "wait", "record", "wait", "record"]
 
 
 def test_heads_are_copied_too() -> None:
@@ -77,7 +108,7 @@ def test_heads_are_copied_too() -> None:
         return {"a": x + 1, "b": (x, 2 * x)}
 
     captured = heads(torch.zeros(2))
-    cache = GraphCache(1, lambda run, x: Recording(x.clone(), captured, lambda: None), lambda: Event([]))
+    cache = GraphCache(InOrder(), 1, lambda run, x, pool: Recording(x.clone(), captured, lambda: None))
     result = cache("heads", heads, torch.zeros(2))
     assert result.keys() == captured.keys()
     for copy, buffer in ((result["a"], captured["a"]), (result["b"][1], captured["b"][1])):
@@ -113,10 +144,10 @@ def test_types_and_functions_have_their_own_recordings() -> None:
 
 
 def test_a_failed_capture_warns_once_and_runs_without(caplog: pytest.LogCaptureFixture) -> None:
-    def fail(run: Callable[[Tensor], Any], x: Tensor) -> Recording:
+    def fail(run: Callable[[Tensor], Any], x: Tensor, pool: Any) -> Recording:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    cache = GraphCache(2, fail, lambda: Event([]))
+    cache = GraphCache(InOrder(), 2, fail)
     with caplog.at_level(logging.WARNING):
         for value in (1.0, 2.0):
             assert torch.equal(cache("twice", twice, torch.full((3,), value)), torch.full((3,), 2 * value))
@@ -173,36 +204,117 @@ def test_what_a_recording_reads_lives_as_long_as_it() -> None:
     assert len(cache) == 0
 
 
-def test_memory_that_runs_out_is_said() -> None:
-    """It is not a graph that failed: without one there would be no more memory."""
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        "CUDA error: operation failed due to a previous error during capture",
+    ],
+    ids=["allocator", "driver", "library", "leaving-a-capture"],
+)
+def test_memory_that_runs_out_is_said_and_not_remembered(error: RuntimeError | str) -> None:
+    """It is not a graph that failed: without one there would be no more memory. The next time there may be."""
+    recorder = Recorder()
 
-    def fail(run: Callable[[Tensor], Any], x: Tensor) -> Recording:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+    def fail_once(run: Callable[[Tensor], Any], x: Tensor, pool: Any) -> Recording:
+        if recorder.captured:
+            return recorder.capture(run, x, pool)
+        recorder.captured.append(())
+        if isinstance(error, RuntimeError):
+            raise error
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        finally:
+            raise RuntimeError(error)
 
-    cache = GraphCache(2, fail, lambda: Event([]))
+    cache = GraphCache(InOrder(), 2, fail_once)
     with pytest.raises(torch.OutOfMemoryError):
         cache("twice", twice, torch.ones(3))
     assert len(cache) == 0
+    assert torch.equal(cache("twice", twice, torch.ones(3)), torch.full((3,), 2.0))
+    assert recorder.captured == [(), (3,)]
+
+
+def test_recordings_may_compute_in_the_same_memory() -> None:
+    """As in a shared pool: what one leaves there, the next writes over."""
+    memory = torch.zeros(4)
+
+    def capture(run: Callable[[Tensor], Any], x: Tensor, pool: Any) -> Recording:
+        inputs, outputs = x.clone(), memory[: x.numel()]
+
+        def replay() -> None:
+            memory.fill_(-1)
+            outputs.copy_(run(inputs))
+
+        return Recording(inputs, outputs, replay, "pool")
+
+    cache = GraphCache(InOrder(), 4, capture)
+    given = [torch.full((length,), float(value)) for value in range(3) for length in (2, 4, 3)]
+    results = [cache("twice", twice, x) for x in given]
+    assert all(torch.equal(result, 2 * x) for result, x in zip(results, given, strict=True))
+
+
+def test_recordings_share_a_pool_as_long_as_one_lives() -> None:
+    recorder = Recorder()
+    cache = recorder.cache(capacity=2)
+    for length in (1, 2, 3):
+        cache("twice", twice, torch.ones(length))
+    cache.forget()
+    cache("twice", twice, torch.ones(4))
+    assert recorder.pools == [None, "pool of 1", "pool of 1", None]
+    alone = Recorder()
+    cache = alone.cache(capacity=1)
+    for length in (1, 2):
+        cache("twice", twice, torch.ones(length))
+    assert alone.pools == [None, None]
+
+
+def test_a_pool_in_which_a_capture_failed_takes_no_other() -> None:
+    """The allocator would refuse: as it sees it, that capture never ended."""
+    recorder = Recorder()
+
+    def capture(run: Callable[[Tensor], Any], x: Tensor, pool: Any) -> Recording:
+        if x.shape[0] == 2:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return recorder.capture(run, x, pool)
+
+    cache = GraphCache(InOrder(), 4, capture)
+    for length in (1, 2, 3, 4):
+        cache("twice", twice, torch.ones(length))
+    assert recorder.pools == [None, None, "pool of 3"]
 
 
 def test_a_call_may_do_without() -> None:
     recorder = Recorder()
     cache = recorder.cache()
     assert torch.equal(cache("twice", twice, torch.ones(3), record=False), torch.full((3,), 2.0))
-    assert (recorder.captured, len(cache), recorder.log) == ([], 0, ["record"])
+    assert (recorder.captured, len(cache)) == ([], 0)
 
 
-def test_calls_without_a_graph_are_ordered_too() -> None:
-    """They free memory that calls on other streams may still read."""
+def test_calls_from_different_streams_are_ordered() -> None:
+    """With a graph or without: they free memory that calls on other streams may still read. Failed ones do too."""
+    cuda = Cuda()
+    cache = GraphCache(StreamOrder(torch.device("cpu"), cuda), 2, Recorder().capture)
 
-    def fail(run: Callable[[Tensor], Any], x: Tensor) -> Recording:
-        raise RuntimeError("operation not permitted when stream is capturing")
+    def broken(x: Tensor) -> Tensor:
+        raise ValueError("not of a capture")
 
-    log: list[str] = []
-    cache = GraphCache(2, fail, lambda: Event(log))
-    for _ in range(2):
+    for stream in "aab":
+        cuda.stream = stream
         cache("twice", twice, torch.ones(3))
-    assert log == ["record", "wait", "record"]
+    with pytest.raises(ValueError, match="not of a capture"):
+        cache("broken", broken, torch.ones(3))
+    cuda.stream = "a"
+    cache("twice", twice, torch.ones(3), record=False)
+    assert cuda.log == [
+        *("new event", "record on a"),
+        "record on a",
+        *("b waits for a", "record on b"),
+        "record on b",
+        *("a waits for b", "record on a"),
+    ]
 
 
 def test_a_failure_leaves_the_cache_usable() -> None:

@@ -21,15 +21,24 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize(
-    ("capability", "dtype", "reason"),
-    [((9, 0), torch.bfloat16, "sm_90 multiplies bfloat16"), ((7, 5), torch.float32, "sm_75 has no bfloat16")],
+    ("capability", "dtype", "undecided", "reason"),
+    [
+        ((9, 0), torch.bfloat16, {torch.bfloat16, torch.float16}, "sm_90 multiplies bfloat16 and float16"),
+        ((7, 5), torch.float32, set(), "sm_75 has no bfloat16"),
+    ],
 )
 def test_auto_takes_the_gpu_and_its_native_type(
-    gpus: list[tuple[int, int]], capability: tuple[int, int], dtype: torch.dtype, reason: str
+    gpus: list[tuple[int, int]],
+    capability: tuple[int, int],
+    dtype: torch.dtype,
+    undecided: set[torch.dtype],
+    reason: str,
 ) -> None:
+    """Of two 16-bit types the net decides, and bfloat16 is the one without a net."""
     gpus.append(capability)
     chosen = choose_placement()
     assert (chosen.device, chosen.dtype) == (torch.device("cuda", 0), dtype)
+    assert set(chosen.undecided) == undecided and chosen.calibrated == bool(undecided)
     assert reason in chosen.reason
 
 
@@ -39,14 +48,15 @@ def test_auto_on_the_cpu(
 ) -> None:
     monkeypatch.setattr(placement, "cpu_has_bfloat16", lambda: native)
     chosen = choose_placement()
-    assert (chosen.device, chosen.dtype) == (torch.device("cpu"), dtype)
+    assert (chosen.device, chosen.dtype, chosen.calibrated) == (torch.device("cpu"), dtype, False)
     assert "no CUDA GPU is available" in chosen.reason
 
 
 def test_what_is_asked_for_is_what_is_taken(gpus: list[tuple[int, int]]) -> None:
     gpus += [(8, 0), (9, 0)]
     assert choose_placement("cuda:1", "float16").device == torch.device("cuda", 1)
-    assert choose_placement(torch.device("cpu"), torch.float16).dtype == torch.float16
+    asked = choose_placement(torch.device("cpu"), torch.float16)
+    assert (asked.dtype, asked.undecided, asked.calibrated) == (torch.float16, (), True)
     assert choose_engine("eager") == "eager"
 
 

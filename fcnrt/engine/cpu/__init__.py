@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fcnrt.engine.cpu.int8 import Int8Steps, check_takes_8_bits, largest_activations
+from fcnrt.engine.activations import activation_ranges
+from fcnrt.engine.cpu.int8 import Int8Steps, check_takes_8_bits
 from fcnrt.engine.cpu.steps import CPUSteps
 from fcnrt.engine.planned import NOMINAL_SIZE, PlannedTrunk
 from fcnrt.models import FCN
@@ -31,6 +32,7 @@ def plan_on_cpu(net: FCN, dtype: torch.dtype, *, halo: bool = True, calibration:
     if dtype == torch.int8:
         graph = lower(net, *NOMINAL_SIZE)
         check_takes_8_bits(graph)
-        steps = Int8Steps(net, graph, largest_activations(net, calibration))
+        largest = {layer: most for layer, (_, most) in activation_ranges(net, calibration).items()}
+        steps = Int8Steps(net, graph, largest)
         return PlannedTrunk(net, torch.uint8, steps, halo=halo)
     return PlannedTrunk(net, dtype, CPUSteps(net, dtype), halo=halo)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -196,25 +196,3 @@ def check_takes_8_bits(graph: Graph) -> None:
             raise NotLowerableError(f"no ReLU follows {op.layer}, so its results may be negative")
         if not isinstance(op, (Image, Convolution, MaxPool)):
             raise NotLowerableError(f"{type(op).__name__} has no 8-bit form")
-
-
-def largest_activations(net: FCN, images: Sequence[Tensor]) -> dict[str, float]:
-    """The largest activation of each convolution of ``net`` over normalised ``images``, ``[N,C,H,W]`` each."""
-    largest: dict[str, float] = {}
-
-    def note(name: str, y: Tensor) -> None:
-        largest[name] = max(largest.get(name, 0.0), float(y.amax()))
-
-    hooks = [
-        module.register_forward_hook(lambda _, inputs, y, name=name: note(name, y))
-        for name, module in net.named_modules()
-        if isinstance(module, torch.nn.Conv2d)
-    ]
-    try:
-        with torch.no_grad():
-            for image in images:
-                net.features(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return largest

@@ -7,9 +7,10 @@ import torch
 from fcnrt.engine.gpu.steps import GPUSteps
 from fcnrt.engine.planned import PlannedTrunk
 from fcnrt.models import FCN
+from fcnrt.preprocessing import Normalization
 from fcnrt_kernels.conv_problem import ConvProblem
 
-__all__ = ["plan_on_gpu", "tuning_problems"]
+__all__ = ["plan_on_gpu", "take_pixels", "tuning_problems"]
 
 
 def plan_on_gpu(net: FCN, dtype: torch.dtype, *, halo: bool = True) -> PlannedTrunk:
@@ -28,6 +29,14 @@ def plan_on_gpu(net: FCN, dtype: torch.dtype, *, halo: bool = True) -> PlannedTr
     """
     # The first two convolutions as one step would compute the first nine times over, or keep it in memory after all.
     return PlannedTrunk(net, dtype, GPUSteps(net, dtype), halo=halo, chain=False, recordable=True)
+
+
+def take_pixels(planned: PlannedTrunk, normalization: Normalization) -> bool:
+    """Let a planned trunk also read uint8 images, RGB, ``[N,3,H,W]``, and normalise them on the way.
+
+    Returns whether it does: on a CPU, and where anything but the first convolution reads the images, it cannot.
+    """
+    return isinstance(planned.steps, GPUSteps) and planned.steps.take_pixels(normalization)
 
 
 def tuning_problems(planned: PlannedTrunk, size: tuple[int, int], images: int) -> list[ConvProblem]:

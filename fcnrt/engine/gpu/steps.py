@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import gcd
 
 import torch
@@ -10,16 +11,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fcnrt.engine.gpu.selection import KernelChoice, find_obstacle, select_kernel
-from fcnrt.engine.planned.arena import Scratch
+from fcnrt.engine.planned.arena import Scratch, normal_tensors
 from fcnrt.engine.planned.plain import add, pool, reading_area, run_plain, view
 from fcnrt.models import FCN
-from fcnrt.plan.graph import Addition, Convolution, Graph, Image, MaxPool, Op
+from fcnrt.plan.graph import Addition, Convolution, Graph, Image, MaxPool, Op, sources
 from fcnrt.plan.grouping import Group
 from fcnrt.plan.schedule import Schedule, Value
+from fcnrt.preprocessing import Normalization
 from fcnrt_kernels import conv, conv_first, gpu, launch, tables
 from fcnrt_kernels.checks import DTYPES
 from fcnrt_kernels.conv_problem import ConvProblem
-from fcnrt_kernels.packing import pack_conv, pack_first
+from fcnrt_kernels.packing import pack_conv, pack_first, pack_normalization
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How ``conv_first`` reads images that nobody normalised."""
+
+    weights: Mapping[str, Tensor]
+    """by layer, for the image's order of channels"""
+    scale: Tensor
+    shift: Tensor
 
 
 class GPUSteps:
@@ -37,16 +49,22 @@ class GPUSteps:
         """Tells where the weights are."""
         self._obstacle = find_obstacle(self._probe)
         self._image = ""
+        self._first_layers: dict[str, bool] = {}
+        """Layer, or another op, that reads the images -> whether ``conv_first`` computes it."""
         self._packed: dict[str, tuple[Tensor, Tensor]] = {}
         """Weights as the kernels read them, and float biases; without those that torch convolves."""
-        # Images come normalised.
+        # Images come normalised, if not as pixels.
         self._scale = torch.ones(net.in_channels, device=self._probe.device)
         self._shift = torch.zeros(net.in_channels, device=self._probe.device)
+        self._pixels: Pixels | None = None
 
     def pack(self, op: Op) -> None:
         """Make the weights of ``op`` ready, if it is a convolution that a kernel of ours computes."""
         if isinstance(op, Image):
             self._image = op.name
+        if self._image in sources(op):
+            first = isinstance(op, Convolution) and self.choose(op).kernel == "conv_first"
+            self._first_layers[op.layer if isinstance(op, Convolution) else op.name] = first
         if not isinstance(op, Convolution) or op.layer in self._packed:
             return
         kernel = self.choose(op).kernel
@@ -59,6 +77,24 @@ class GPUSteps:
         bias = layer.bias.detach() if isinstance(layer.bias, Tensor) else weight.new_zeros(op.channels)
         # The bias joins sums in float32, and keeps its bits.
         self._packed[op.layer] = pack(weight, self._dtype), bias.float().clone()
+
+    def take_pixels(self, normalization: Normalization) -> bool:
+        """Also read uint8 images from now on, RGB, ``[N,3,H,W]``, and normalise them on the way.
+
+        Returns whether that is so: everything that reads the images must be ``conv_first``.
+        """
+        if normalization.channels != 3 or not all(self._first_layers.values()):
+            return False
+        order = (2, 1, 0) if normalization.order == "bgr" else None
+        with normal_tensors():
+            scale, shift = pack_normalization(normalization.scale, normalization.mean, normalization.std, order)
+            # The weights take the image's order: they are a few kilobytes.
+            weights = {
+                layer: self._packed[layer][0] if order is None else self._packed[layer][0].flip(2)
+                for layer in self._first_layers
+            }
+            self._pixels = Pixels(weights, scale.to(self._probe.device), shift.to(self._probe.device))
+        return True
 
     def choose(self, op: Convolution) -> KernelChoice:
         """How ``op`` is computed at sizes that nobody measured."""
@@ -142,13 +178,19 @@ class GPUSteps:
             if kernel == "conv_first":
                 image = values[op.source].op
                 assert isinstance(image, Image)
+                scale, shift = self._scale, self._shift
+                if x.dtype == torch.uint8:
+                    assert self._pixels is not None, "nobody said how to normalise pixels"
+                    weight, scale, shift = self._pixels.weights[op.layer], self._pixels.scale, self._pixels.shift
+                elif x.dtype not in DTYPES:
+                    x = x.float()
                 conv_first(
-                    (x if x.dtype in DTYPES else x.float()).permute(0, 2, 3, 1),
+                    x.permute(0, 2, 3, 1),
                     weight,
                     bias,
                     size=size,
-                    scale=self._scale,
-                    shift=self._shift,
+                    scale=scale,
+                    shift=shift,
                     origin=(reads.rows.begin - image.padding[0], reads.columns.begin - image.padding[1]),
                     stride=op.windows[0].stride,
                     relu=op.relu,

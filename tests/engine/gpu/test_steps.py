@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fcnrt.engine.gpu import plan_on_gpu
+from fcnrt.engine.cpu import plan_on_cpu
+from fcnrt.engine.gpu import plan_on_gpu, take_pixels
 from fcnrt.engine.gpu import steps as gpu_steps
 from fcnrt.engine.keeping import keeping
 from fcnrt.engine.planned import PlannedTrunk
@@ -16,6 +17,7 @@ from fcnrt.engine.planned.arena import Block
 from fcnrt.models import FCN
 from fcnrt.models.batchnorm import fold_batchnorm
 from fcnrt.plan.graph import Convolution
+from fcnrt.preprocessing import PRESETS, Normalization, normalize
 from fcnrt_kernels import tables
 
 VARIANTS = ["fcn32s", "fcn16s", "fcn8s", "fcn8s-atonce"]
@@ -143,3 +145,31 @@ def test_an_empty_step_launches_nothing(make_net: Any) -> None:
     for size in ((1, 1), (1, 40), (31, 2)):
         with planned.run(torch.randn(1, 3, *size)) as features:
             assert all(not feature.tensor.isnan().any() for feature in features.maps.values())
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_pixels_are_normalised_as_they_are_read(order: Any, make_net: Any) -> None:
+    """Up to the rounding of one multiplication and addition where ``normalize`` takes three steps."""
+    rule = Normalization("custom", order, 0.5, (40.0, 60.0, 80.0), (0.25, 1.0, 2.0))
+    for arch in ("fcn8s", "fcn-alexnet", "fcn-resnet18"):
+        net = prepared_net(make_net, arch, torch.float32)
+        planned = plan_on_gpu(net, torch.float32)
+        assert take_pixels(planned, rule)
+        images = torch.randint(256, (2, 33, 47, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        x = normalize(images, rule)
+        with planned.run(images) as features:
+            found = {name: feature.tensor.clone() for name, feature in features.maps.items()}
+        with planned.run(x) as features:  # those that come normalised are taken as before
+            for name, feature in features.maps.items():
+                assert (found[name] - feature.tensor).abs().max() <= 1e-5 * feature.tensor.abs().max()
+        assert error(planned, net, x) < 1e-5
+
+
+def test_who_takes_no_pixels(make_net: Any) -> None:
+    """Where torch convolves them, where a trunk of each kind reads its channels, and on a CPU."""
+    colour, beside = PRESETS["caffe-voc"], PRESETS["nyud-color-hha"]
+    exact = prepared_net(make_net, "fcn32s", torch.float64, width=1 / 64)
+    assert not take_pixels(plan_on_gpu(exact, torch.float64), colour)
+    late = prepared_net(make_net, "nyud-fcn32s-color-hha", torch.float32, width=1 / 64)
+    assert not take_pixels(plan_on_gpu(late, torch.float32), beside)
+    assert not take_pixels(plan_on_cpu(exact.float(), torch.float32), colour)

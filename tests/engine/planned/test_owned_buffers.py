@@ -28,7 +28,12 @@ def test_rings_outlive_the_runs_of_a_recording(arch: str, make_net: Any, monkeyp
     expected = [features(planned, x) for x in images]
     written: list[str] = []
     write = trunk._write_ring
-    monkeypatch.setattr(trunk, "_write_ring", lambda *args: (written.append(args[1]), write(*args)))
+
+    def noted(prepared: trunk.Prepared, name: str, buffer: torch.Tensor) -> None:
+        written.append(name)
+        write(prepared, name, buffer)
+
+    monkeypatch.setattr(trunk, "_write_ring", noted)
     with keeping():
         for x, alone in zip(images, expected, strict=True):
             found = features(planned, x)

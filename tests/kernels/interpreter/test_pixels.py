@@ -27,6 +27,7 @@ def test_labels_of_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            assert module.bias is not None
             nn.init.constant_(module.bias, 0.1)  # no layer of few channels dies
     images = torch.randint(256, (BATCH, HEIGHT, WIDTH, 3), dtype=torch.uint8)
     x = normalize(images.permute(0, 3, 1, 2), rule)
