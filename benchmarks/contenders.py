@@ -10,9 +10,9 @@ import torch
 from fcnrt.engine.placement import cpu_has_bfloat16
 
 Kind = Literal["eager", "graph", "compile", "jax", "onnxruntime", "openvino", "fcnrt"]
-Part = Literal["matrix", "winograd", "halo", "decoder"]
-"""What fcnrt can do without on a CPU: fc6 and fc7 as one matrix product, Winograd's convolutions, the constant halo,
-the fused decoder."""
+Part = Literal["matrix", "winograd", "halo", "decoder", "convolutions", "launch"]
+"""What fcnrt can do without. On a CPU: fc6 and fc7 as one matrix product, Winograd's convolutions, the constant halo,
+the fused decoder. On a GPU: its own convolutions, the halo, and the decoder in one launch."""
 
 _WORDS = {
     "graph": "eager",
@@ -23,6 +23,8 @@ _WORDS = {
     "matrix": "matrix product",
     "winograd": "Winograd",
     "decoder": "fused decoder",
+    "convolutions": "own convolutions",
+    "launch": "one-launch decoder",
 }
 
 

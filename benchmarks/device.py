@@ -72,6 +72,7 @@ STAGES = (
         for tool in ("memcheck", "racecheck")
     ),
     Stage("parity_network", ("tests/device/test_network.py",), 5, parity=True, workers=10),
+    Stage("soak_network", ("tests/device/test_soak.py",), 5, parity=True, workers=8),
     Stage("kernel", ("benchmarks/test_kernel.py", "--benchmark-only"), 4),
     *(
         Stage(
@@ -84,7 +85,8 @@ STAGES = (
     ),
     Stage("conv", ("benchmarks/test_conv.py", "--benchmark-only", "--benchmark-max-time=0.2"), 7),
     Stage("decoder", ("benchmarks/test_decoder.py", "--benchmark-only"), 4),
-    Stage("network", ("benchmarks/test_network.py", "--benchmark-only"), 4),
+    Stage("network", ("benchmarks/test_network.py", "--benchmark-only"), 6),
+    Stage("ablation", ("benchmarks/test_ablation.py", "--benchmark-only"), 3),
     # torch.compile searches for minutes, so it competes in one group only, in a run that has all of its group.
     Stage(
         "network-compiled",
@@ -96,7 +98,7 @@ STAGES = (
 # The settings of pyproject.toml belong to the versions that CI tests; a GPU machine has those that came with it.
 _PYTEST_OPTIONS = (
     *("-o", "minversion=7.0", "-o", "addopts=--import-mode=importlib", "-o", "filterwarnings="),
-    *("-p", "no:cacheprovider", "-q", "--tb=short"),
+    *("-p", "no:cacheprovider", "-v", "--tb=short"),  # a run that is cut short has said what failed
 )
 _GRACE_SECONDS = 20
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 import torch
@@ -15,14 +16,15 @@ from torch import Tensor, nn
 from benchmarks.baselines import Runs
 from benchmarks.contenders import Part
 from fcnrt.demo.scenes import scene
-from fcnrt.engine import Placement
-from fcnrt.engine.fused import FusedFCN
+from fcnrt.engine import Engine, Placement
+from fcnrt.engine.fused import FusedFCN, _finish_by_stages
 from fcnrt.measuring import plan_for
 from fcnrt.models import FCN, FCN8s, create_model
 from fcnrt.palettes import VOC_CLASSES, voc_palette
 from fcnrt.preprocessing import PRESETS, normalize
 from fcnrt.segmenter import Segmenter
 from fcnrt.spec import ModelSpec
+from fcnrt_kernels import upsample_argmax
 
 ARCH = "fcn8s"
 NORMALIZATION = PRESETS["caffe-voc"]
@@ -102,6 +104,25 @@ def seeded_runs_without(
         return Runs(fused, fused.predict_labels, prepare)
     net = EagerDecoding(fused, seeded_decoder(device, width))
     return Runs(net, lambda x: net(x).argmax(dim=1).to(torch.uint8), prepare)
+
+
+def seeded_gpu_runs_without(parts: tuple[Part, ...], device: torch.device, dtype: torch.dtype) -> Runs:
+    """The same on a GPU, as a CUDA graph; what our own convolutions leave is cuDNN's."""
+    with contextlib.ExitStack() as patches:
+        if "convolutions" in parts:
+            patches.enter_context(mock.patch("fcnrt.engine.gpu.steps.find_obstacle", lambda x: "left out"))
+        placement = Placement(device, dtype, "a benchmark asked for it")
+        engine = Engine(seeded_net(device), placement, "fused", halo="halo" not in parts)
+        if "launch" in parts:
+            engine.graph = DecodingByLevels(seeded_net(device), dtype, halo="halo" not in parts)
+    return Runs(engine, engine.predict_labels, lambda x: plan_for(engine.graph, x))
+
+
+class DecodingByLevels(FusedFCN):
+    """One launch for each refinement, and one for the labels."""
+
+    def predict_labels(self, x: Tensor, confidence: bool = False) -> Any:
+        return self._each_head(x, functools.partial(_finish_by_stages, upsample_argmax, confidence=confidence))
 
 
 @contextlib.contextmanager

@@ -62,8 +62,17 @@ STEPS = {
     "fcnrt float32 without fused decoder": "+ constant halo",
     "fcnrt float32": "+ fused decoder",
     "fcnrt bfloat16": "+ bfloat16",
+    "eager float16 channels-last": "eager float16, channels last",
+    "eager float16 channels-last CUDA graph": "+ CUDA graph",
+    "fcnrt float16 without own convolutions, halo, one-launch decoder": "fused decoder, cuDNN's convolutions",
+    "fcnrt float16 without halo, one-launch decoder": "+ own convolutions",
+    "fcnrt float16 without one-launch decoder": "+ constant halo",
+    "fcnrt float16": "+ decoder in one launch",
 }
-"""The contenders of the ablation in order, and what each adds to the one before."""
+"""The contenders of the ablations in order, on a CPU and on a GPU, and what each adds to the one before."""
+
+
+_OURS = {label for contender, label in STEPS.items() if contender.startswith("fcnrt")}
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ def draw_waterfall(result: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8.4, 0.52 * len(steps) + 1.5), layout="constrained")
     for place, ((_, taken), share) in enumerate(zip(steps, shares, strict=True)):
         before = shares[place - 1] if place else 0.0
-        axes.barh(place, share, height=0.62, color=EAGER if place < 2 else OURS)
+        axes.barh(place, share, height=0.62, color=OURS if steps[place][0] in _OURS else EAGER)
         note = f"{first / taken:.2f}x" if place else "1x"
         end = max(share, before)
         if place and before > share:

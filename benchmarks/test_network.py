@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import fcnrt
 from benchmarks import nets
 from benchmarks.baselines import Runs
-from benchmarks.contenders import Contender
+from benchmarks.contenders import REFERENCE, Contender
+from benchmarks.eager_inputs import FromImage, FromPixels, InTurn
 from benchmarks.workload import Given, Output, Workload
 from fcnrt.engine.fused import FusedFCN
 from fcnrt.measuring import plan_for
@@ -19,32 +20,6 @@ from fcnrt.models import FCN
 
 ON_GPU = torch.cuda.is_available()
 FULL_WIDTH_SIZES = [(375, 500), (500, 500)] if ON_GPU else [(375, 500)]
-
-
-class FromImage(nn.Module):
-    """An eager net with the conversion of its input, which is part of the time: the image comes in float32."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x.to(next(self.net.parameters()).dtype))  # type: ignore[no-any-return]
-
-
-class FromPixels(nn.Module):
-    """An eager net with all that is done to its input, which comes in uint8, ``[N,H,W,3]``."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-        rule, device = nets.NORMALIZATION, next(net.parameters()).device
-        assert (rule.order, rule.scale, rule.std) == ("bgr", 1.0, (1.0, 1.0, 1.0))
-        self.mean = torch.tensor(rule.mean, device=device).view(1, 3, 1, 1)  # no buffer: it keeps its bits
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = images.flip(3).permute(0, 3, 1, 2).float() - self.mean
-        return self.net(x.to(next(self.net.parameters()).dtype))  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("output", ["scores", "labels"])
@@ -77,6 +52,32 @@ def test_full_width_from_pixels(
         fused=lambda dtype: nets.pixel_runs(nets.seeded_segmenter(device, dtype)),
     )
     compete(workload, "labels", contender)
+
+
+TURNS = {"one size": ((480, 640), (480, 640)), "two sizes": ((480, 640), (640, 480))}
+
+
+@pytest.mark.skipif(not ON_GPU, reason="on a CPU a size is planned once, and costs nothing after that")
+@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize("who", [REFERENCE, Contender("fcnrt", torch.float16)], ids=str)
+def test_sizes_in_turn(turns: str, who: Contender, device: torch.device, compete: Callable[..., None]) -> None:
+    """Two images after one another: what it costs that the second has another size."""
+
+    def fused(dtype: torch.dtype) -> Runs:
+        label = nets.seeded_segmenter(device, dtype).engine.label_images
+
+        def run(*images: Tensor) -> Tensor:
+            return [label(each) for each in images][-1]  # type: ignore[no-any-return]
+
+        return Runs(None, run)
+
+    workload = Workload(
+        title=f"FCN-8s, full width, two images of {turns}, from pixels",
+        given=tuple(Given("image", nets.pixels(seed, *size).to(device)) for seed, size in enumerate(TURNS[turns])),
+        eager=lambda: InTurn(FromPixels(nets.seeded_net(device))),
+        fused=fused,
+    )
+    compete(workload, "labels", who)
 
 
 @pytest.mark.parametrize("output", ["scores", "labels"])

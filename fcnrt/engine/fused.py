@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import fcnrt_kernels
 from fcnrt.engine.cpu import plan_on_cpu
+from fcnrt.engine.cpu.decoding import label_strips
 from fcnrt.engine.features import FeatureMap, Features
 from fcnrt.engine.gpu import plan_on_gpu, take_pixels
 from fcnrt.engine.planned import PlannedTrunk
@@ -100,7 +101,9 @@ class FusedFCN(nn.Module):
         """The same to labels, uint8 ``[N,H,W]``, and with ``confidence`` the winner's probability in float16."""
         if runs_triton(x) and not torch.compiler.is_compiling():
             return self._each_head(x, functools.partial(_finish_in_one, confidence=confidence))
-        return self._each_head(x, functools.partial(_finish_by_stages, upsample_argmax, confidence=confidence))
+        # What is traced needs an op; a loop over strips would be unrolled.
+        label = upsample_argmax if torch.compiler.is_compiling() or x.device.type != "cpu" else label_strips
+        return self._each_head(x, functools.partial(_finish_by_stages, label, confidence=confidence))
 
     def take_pixels(self, normalization: Normalization) -> bool:
         """Let ``predict_labels`` also take uint8 images, RGB, ``[N,3,H,W]``, and normalise them while it reads them.

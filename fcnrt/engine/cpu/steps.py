@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fcnrt.engine.cpu.convolution import DirectConvolution, MatrixConvolution
 from fcnrt.engine.cpu.winograd import DilatedWinogradConvolution, WinogradConvolution
+from fcnrt.engine.cpu.winograd_large import LargeWinogradConvolution
 from fcnrt.engine.planned.arena import Scratch
 from fcnrt.engine.planned.plain import add, pool, reading_area, run_plain, view
 from fcnrt.models import FCN
@@ -23,7 +24,7 @@ from fcnrt.plan.graph import (
 )
 from fcnrt.plan.grouping import Group
 from fcnrt.plan.schedule import Value
-from fcnrt.plan.selection import WINOGRAD_TILE, Choice, select_algorithm
+from fcnrt.plan.selection import LARGE_KERNEL, WINOGRAD_TILE, Choice, select_algorithm
 
 CHAIN_ELEMENTS = 1 << 20
 """Of the widest map in a strip of several ops: what one writes, the next reads from the cache."""
@@ -53,7 +54,8 @@ class CPUSteps:
         self._net = net
         self._dtype = dtype
         self._capability = torch.backends.cpu.get_cpu_capability()
-        self._writing: dict[str, Writing] = {}
+        self._writing: dict[str, tuple[Writing, ...]] = {}
+        """Of each layer, best first: the first that takes a map computes it."""
         self._direct: dict[str, DirectConvolution] = {}
         self._lock = threading.Lock()
 
@@ -73,11 +75,14 @@ class CPUSteps:
         weight, bias = self._parameters(op)
         dilation = op.windows[0].dilation
         if choice == "matrix":
-            self._writing[op.layer] = MatrixConvolution(weight, bias, op.relu)
+            self._writing[op.layer] = (MatrixConvolution(weight, bias, op.relu),)
+        elif op.windows[0].kernel == LARGE_KERNEL:
+            large = LargeWinogradConvolution(weight, bias, op.relu)
+            self._writing[op.layer] = large, MatrixConvolution(weight, bias, op.relu)
         elif dilation > 1:
-            self._writing[op.layer] = DilatedWinogradConvolution(weight, bias, op.relu, dilation)
+            self._writing[op.layer] = (DilatedWinogradConvolution(weight, bias, op.relu, dilation),)
         else:
-            self._writing[op.layer] = WinogradConvolution(weight, bias, op.relu)
+            self._writing[op.layer] = (WinogradConvolution(weight, bias, op.relu),)
 
     def reads_images(self, graph: Graph) -> bool:
         """As ``fcnrt.engine.planned.Steps`` says: oneDNN wants the padding in memory."""
@@ -92,15 +97,16 @@ class CPUSteps:
             return "direct", "strip by strip, before the convolution that alone reads it"
         area = values[op.name].computed
         choice = self.choose(op)
-        writing = self._writing.get(op.layer)
-        if writing is not None and not writing.takes(area.height, area.width):
-            return "direct", f"{area.height}x{area.width} is smaller than a tile of {choice.algorithm}"
-        return choice.algorithm, choice.reason
+        kernel = self.chosen(op, area.height, area.width)
+        if op.layer not in self._writing or kernel is self._writing[op.layer][0]:
+            return choice.algorithm, choice.reason
+        other = "direct" if isinstance(kernel, DirectConvolution) else "matrix"
+        return other, f"{area.height}x{area.width} is too small for {choice.algorithm}"
 
     def chosen(self, op: Convolution, height: int, width: int) -> Writing | DirectConvolution:
-        """The convolution for results of this size: the chosen one, or a direct one if it cannot make them."""
-        writing = self._writing.get(op.layer)
-        return writing if writing is not None and writing.takes(height, width) else self.direct(op)
+        """The convolution for results of this size: the chosen one, or another if it cannot make them."""
+        writing = (kernel for kernel in self._writing.get(op.layer, ()) if kernel.takes(height, width))
+        return next(writing, None) or self.direct(op)
 
     def direct(self, op: Convolution) -> DirectConvolution:
         """The direct convolution for ``op``, packed when first asked for."""

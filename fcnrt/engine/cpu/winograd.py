@@ -10,13 +10,12 @@ times as large; here it is about that of the plain sum in float32.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from fcnrt.engine.cpu.toom_cook import matrices
 from fcnrt.engine.planned.arena import Scratch
 from fcnrt.plan.selection import WINOGRAD_TILE as TILE
 
@@ -29,22 +28,6 @@ INPUTS = TILE + TAPS - 1
 
 STRIP_TILES = 256
 """Tiles of a strip: enough for the matrix products to run at their full rate, and no more."""
-
-
-@functools.cache
-def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``A'`` (4x6), ``G`` (6x3) and ``B'`` (6x6) in float64, by Toom and Cook's construction."""
-    points = np.array(POINTS)
-    others = [np.delete(points, index) for index in range(len(points))]
-    scales = np.array([np.prod(point - rest) for point, rest in zip(points, others, strict=True)])
-    infinity = np.eye(1, TILE, TILE - 1), np.eye(1, TAPS, TAPS - 1)
-    a = np.concatenate([np.vander(points, TILE, increasing=True), infinity[0]])
-    g = np.concatenate([np.vander(points, TAPS, increasing=True) / scales[:, None], infinity[1]])
-    b = np.zeros((INPUTS, INPUTS))
-    for row, rest in enumerate(others):
-        b[row, : INPUTS - 1] = np.poly(rest)[::-1]
-    b[-1] = np.poly(points)[::-1]
-    return a.T.copy(), g, b
 
 
 @dataclass(frozen=True)
@@ -73,7 +56,7 @@ class WinogradConvolution:
     def __init__(self, weight: Tensor, bias: Tensor, relu: bool) -> None:
         self.channels, self.in_channels = weight.shape[0], weight.shape[1]
         self.bias, self.relu = bias, relu
-        a, g, b = (torch.from_numpy(matrix) for matrix in matrices())
+        a, g, b = (torch.from_numpy(matrix) for matrix in matrices(POINTS, TILE, TAPS))
         packed = torch.einsum("ai,ocij,bj->abco", g, weight.double(), g)
         self.weight = packed.to(weight.dtype).reshape(INPUTS * INPUTS, *packed.shape[2:]).contiguous()
         self._spread = b.to(weight.dtype)

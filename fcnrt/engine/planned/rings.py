@@ -96,8 +96,15 @@ class FlatRing:
 
     def write(self, buffer: Tensor) -> None:
         """Into a buffer ``[N,h,w,C]``, contiguous."""
-        positions = buffer.view(buffer.shape[0], -1, buffer.shape[3])
-        positions.index_copy_(1, self.positions, self.constants.expand(buffer.shape[0], -1, -1))
+        positions = _widened(buffer.view(buffer.shape[0], -1, buffer.shape[3]))
+        positions.index_copy_(1, self.positions, _widened(self.constants).expand(buffer.shape[0], -1, -1))
+
+
+def _widened(x: Tensor) -> Tensor:
+    """The same memory in 16 bytes an element, where channels allow: a copy then costs an eighth of the instructions."""
+    wide = torch.complex128
+    offset = x.storage_offset() * x.element_size()
+    return x if x.shape[-1] * x.element_size() % wide.itemsize or offset % wide.itemsize else x.view(wide)
 
 
 def flatten_ring(value: Value, ring: Ring | None, dtype: torch.dtype, device: torch.device) -> FlatRing:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fcnrt.engine.cpu import winograd
-from fcnrt.engine.cpu.winograd import DilatedWinogradConvolution, WinogradConvolution, matrices
+from fcnrt.engine.cpu import winograd, winograd_large
+from fcnrt.engine.cpu.toom_cook import matrices
+from fcnrt.engine.cpu.winograd import DilatedWinogradConvolution, WinogradConvolution
+from fcnrt.engine.cpu.winograd_large import LargeWinogradConvolution
 from fcnrt.engine.planned.arena import Arena
 
 CANARY = 12345.0
@@ -33,16 +37,18 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor, dilation: int, relu: bool
     return (y.relu() if relu else y).permute(0, 2, 3, 1)
 
 
-def make(channels: int, out_channels: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    weight = torch.randn(out_channels, channels, 3, 3, dtype=dtype) * (2 / 9 / channels) ** 0.5
+def make(channels: int, out_channels: int, dtype: torch.dtype, kernel: int = 3) -> tuple[Tensor, Tensor]:
+    shape = out_channels, channels, kernel, kernel
+    weight = torch.randn(shape, dtype=dtype) * (2 / kernel**2 / channels) ** 0.5
     return weight, torch.randn(out_channels, dtype=dtype)
 
 
-def test_the_matrices_convolve() -> None:
+@pytest.mark.parametrize("module", [winograd, winograd_large])
+def test_the_matrices_convolve(module: Any) -> None:
     """In one dimension, and exactly: the points are fractions of small powers of two."""
-    a, g, b = matrices()
+    a, g, b = matrices(module.POINTS, module.TILE, module.TAPS)
     draw = np.random.default_rng(0)
-    taps, inputs = draw.normal(size=3), draw.normal(size=6)
+    taps, inputs = draw.normal(size=module.TAPS), draw.normal(size=module.INPUTS)
     assert np.allclose(a @ ((g @ taps) * (b @ inputs)), np.convolve(inputs, taps[::-1], "valid"), atol=1e-13)
 
 
@@ -67,6 +73,28 @@ def test_odd_sizes(dtype: torch.dtype, bound: float, relu: bool, tiles: int, mon
             convolution(x, out, arena.scratch, pooled=True)
             assert (out - pooled).abs().max() <= bound * expected.abs().max()
             assert untouched(outer)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-13), (torch.float32, 2e-5)], ids=str)
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("tiles", [1, 5, 128])
+def test_odd_sizes_of_7x7(
+    dtype: torch.dtype, bound: float, relu: bool, tiles: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Maps that no tile fits, channels in parts that do not divide them, in a view with longer rows."""
+    monkeypatch.setattr(winograd_large, "STRIP_TILES", tiles)
+    monkeypatch.setattr(winograd_large, "CHANNELS", 4)
+    monkeypatch.setattr(winograd_large, "PACKED_CHANNELS", 3)
+    weight, bias = make(6, 10, dtype, kernel=7)
+    convolution = LargeWinogradConvolution(weight, bias, relu)
+    assert convolution.takes(1, 2) and not convolution.takes(1, 1)
+    for images, height, width in ((1, 1, 1), (1, 1, 2), (2, 5, 9), (3, 4, 3), (1, 8, 16)):
+        x = torch.randn(images, height + 9, width + 8, 6, dtype=dtype)[:, 2:-1, 1:-1]
+        expected = reference(x, weight, bias, 1, relu)
+        out, outer = guarded((images, height, width, 10), dtype)
+        convolution(x, out, Arena(dtype).scratch)
+        assert (out - expected).abs().max() <= bound * expected.abs().max()
+        assert untouched(outer)
 
 
 def test_a_view_with_a_longer_row() -> None:
