@@ -132,7 +132,7 @@ def compete(
                     runs.prepare(*inputs)
                 # The first call: a contender that keeps its buffers takes none for a second.
                 benchmark.extra_info["peak_bytes"] = peak_bytes(lambda: run(*inputs), DEVICE)
-            scores = runs.scores(*inputs) if runs.scores else None
+            scores = None if runs.scores is None else runs.scores(*inputs)  # a compiled module has no truth value
             labels = scores.argmax(dim=1) if output == "scores" and scores is not None else run(*inputs)
             agreement = gate.measure(scores, labels, references[workload.title])
             gate.check(agreement, gate.tolerance_of(contender, trained=workload.trained), contender.title)
