@@ -3,9 +3,10 @@
     PYTHONPATH=.:kernels python -m benchmarks.conv_table                 # 500x500, batch 1 and 16
     PYTHONPATH=.:kernels python -m benchmarks.conv_table --batch 1 --no-compile
 
-No GPU is needed, and nothing is measured: the kernels are compiled for sm_90, and the times are a roofline, that is
-what the multiplications or the traffic would take at the rates below, whichever takes longer, in whole waves. No
-kernel reaches it.
+No GPU is needed: the kernels are compiled for sm_90. One time is a roofline, that is what the multiplications or the
+traffic would take at the rates below, whichever takes longer, in whole waves; no kernel reaches it. The others were
+measured on the GPU by ``fcnrt_kernels.tune``, whose table ships with the kernels: ours, and cuDNN's with torch's passes
+for bias, ReLU and pool.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from typing import Any
 
 import torch
 
-from fcnrt_kernels import gpu
+from fcnrt_kernels import gpu, tables
 from fcnrt_kernels.config import select_first_tile
 from fcnrt_kernels.conv import run
-from fcnrt_kernels.conv_config import select_conv_config
 from fcnrt_kernels.conv_first import launch as launch_first
 from fcnrt_kernels.conv_problem import ConvConfig, ConvProblem, Target, tiling
+from fcnrt_kernels.tables import Measured
 
-HOPPER = Target(90, 132, "NVIDIA H200")
-MATRIX_RATE = 790e12
-"""FLOP/s of a 16-bit matrix product of side 8192 through torch, as measured on an H200."""
-MEMORY_RATE = 4.8e12
-"""Bytes/s of an H200's memory (its data sheet)."""
+HOPPER = Target(90, 132, "NVIDIA H100 80GB HBM3")
+MATRIX_RATE = 777e12
+"""FLOP/s of a 16-bit matrix product of side 8192 through torch, as ``benchmarks.ceilings`` measured it there."""
+MEMORY_RATE = 2.94e12
+"""Bytes/s that a copy reads and writes there."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,17 @@ class Row:
     """at the roofline"""
     compiled: Any | None
     """``aot.CompiledKernel``, where it was compiled"""
+    measured: Measured | None = None
 
 
 def rows(batches: Sequence[int], *, compiled: bool) -> Iterator[Row]:
     """The table, layer by layer."""
+    shipped = tables.read_table(tables.SHIPPED / tables.file_name(HOPPER.name))
     for batch in batches:
         yield _first_row(batch, compiled=compiled)
         for layer in LAYERS:
             problem = layer.problem(batch)
-            config, _ = select_conv_config(problem, HOPPER)
+            config = tables.choose_from(shipped, problem, HOPPER).config
             tiles = tiling(config, problem, HOPPER)
             partial = 0 if config.splits == 1 else 8 * tiles.work * config.block_m * config.block_n
             # A wave takes as long with one program as with all: what the last one lacks is lost.
@@ -120,6 +123,7 @@ def rows(batches: Sequence[int], *, compiled: bool) -> Iterator[Row]:
                 moved / 1e6,
                 1e6 * max(padded / MATRIX_RATE, moved / MEMORY_RATE),
                 _compile(layer, config) if compiled else None,
+                shipped.get(problem),
             )
 
 
@@ -177,11 +181,12 @@ def _compile(layer: Layer, config: ConvConfig) -> Any:
 def render(table: Sequence[Row]) -> str:
     """As Markdown."""
     lines = [
-        "Roofline estimates, not measurements: whole waves at "
-        f"{MATRIX_RATE / 1e12:.0f} TFLOP/s, or traffic at {MEMORY_RATE / 1e12:.1f} TB/s.",
+        f"Roofline: whole waves at {MATRIX_RATE / 1e12:.0f} TFLOP/s, or traffic at {MEMORY_RATE / 1e12:.2f} TB/s. "
+        f"Measured on an {HOPPER.name}, in bfloat16.",
         "",
-        "| layer | batch | tile | registers | shared KB | matrix instruction | GFLOP | MB | tiles | waves | us |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| layer | batch | tile | registers | shared KB | matrix instruction | GFLOP | MB | tiles | waves | "
+        "roofline us | measured us | TFLOP/s | cuDNN us |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in table:
         registers, shared, instruction = "", "", ""
@@ -190,15 +195,25 @@ def render(table: Sequence[Row]) -> str:
             instruction = ", ".join(sorted(row.compiled.matrix_instructions))
         lines.append(
             f"| {row.layer} | {row.batch} | {row.tile} | {registers} | {shared} | {instruction} | "
-            f"{row.gigaflops:.1f} | {row.megabytes:.1f} | {row.work} | {row.waves} | {row.microseconds:.1f} |"
+            f"{row.gigaflops:.1f} | {row.megabytes:.1f} | {row.work} | {row.waves} | {row.microseconds:.1f} | "
+            f"{_measured(row)} |"
         )
     for batch in dict.fromkeys(row.batch for row in table):
         whole = [row for row in table if row.batch == batch]
         lines.append(
             f"| all | {batch} | | | | | {sum(row.gigaflops for row in whole):.1f} | "
-            f"{sum(row.megabytes for row in whole):.1f} | | | {sum(row.microseconds for row in whole):.1f} |"
+            f"{sum(row.megabytes for row in whole):.1f} | | | {sum(row.microseconds for row in whole):.1f} | | | |"
         )
     return "\n".join(lines)
+
+
+def _measured(row: Row) -> str:
+    """Ours, its rate, and cuDNN's."""
+    if row.measured is None or row.measured.seconds is None:
+        return " | | "
+    seconds, theirs = row.measured.seconds, row.measured.cudnn_seconds
+    beside = "" if theirs is None else f"{theirs * 1e6:.1f}"
+    return f"{seconds * 1e6:.1f} | {row.gigaflops / seconds / 1e3:.0f} | {beside}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

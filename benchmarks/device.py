@@ -47,6 +47,8 @@ class Stage:
     """a program that runs the tests and watches them; where it is not installed, the stage is left out"""
     tunes: bool = False
     """a run of the tuner, whose table the benchmarks after it use"""
+    module: str | None = None
+    """a program that writes its result itself"""
 
 
 _TUNER = "kernels/fcnrt_kernels/tune.py"
@@ -73,6 +75,7 @@ STAGES = (
     ),
     Stage("parity_network", ("tests/device/test_network.py",), 5, parity=True, workers=10),
     Stage("soak_network", ("tests/device/test_soak.py",), 5, parity=True, workers=8),
+    Stage("ceilings", (), 1, module="benchmarks.ceilings"),
     Stage("kernel", ("benchmarks/test_kernel.py", "--benchmark-only"), 4),
     *(
         Stage(
@@ -105,6 +108,8 @@ _GRACE_SECONDS = 20
 
 def run_stage(stage: Stage, folder: Path, machine: str) -> bool:
     """Run one stage and leave its result; whether all of it passed."""
+    if stage.module is not None:
+        return _run([sys.executable, "-m", stage.module, f"--out={folder}"], stage.minutes * 60) == 0
     if stage.tunes:
         return _tune(stage, folder / machine)
     with tempfile.TemporaryDirectory() as scratch:

@@ -37,8 +37,10 @@ def test_every_layer_compiles_to_wgmma_without_spills() -> None:
         assert row.compiled.shared_bytes <= SHARED_MEMORY[90], row.layer
 
 
-def test_the_table_says_that_nothing_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_says_what_was_measured_and_what_was_not(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--batch", "1", "--no-compile"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("Roofline estimates, not measurements")
-    assert "| fc6 | 1 | descriptor" in printed
+    assert printed.startswith("Roofline: whole waves at 777 TFLOP/s, or traffic at 2.94 TB/s. Measured on an NVIDIA H100")
+    lines = {line.split(" | ")[0].strip("| "): line for line in printed.splitlines() if line.startswith("| ")}
+    assert lines["fc6"].endswith(" | 89.5 | 588 | 175.3 |")
+    assert lines["conv1_1"].endswith(" | | | |")
