@@ -210,7 +210,7 @@ def render(table: Sequence[Row]) -> str:
 def _measured(row: Row) -> str:
     """Ours, its rate, and cuDNN's."""
     if row.measured is None or row.measured.seconds is None:
-        return " | | "
+        return " |  | "
     seconds, theirs = row.measured.seconds, row.measured.cudnn_seconds
     beside = "" if theirs is None else f"{theirs * 1e6:.1f}"
     return f"{seconds * 1e6:.1f} | {row.gigaflops / seconds / 1e3:.0f} | {beside}"

@@ -21,6 +21,7 @@ from fcnrt.engine.fused import FusedFCN, _finish_by_stages
 from fcnrt.measuring import plan_for
 from fcnrt.models import FCN, FCN8s, create_model
 from fcnrt.palettes import VOC_CLASSES, voc_palette
+from fcnrt.plan.lowering import NotLowerableError
 from fcnrt.preprocessing import PRESETS, normalize
 from fcnrt.segmenter import Segmenter
 from fcnrt.spec import ModelSpec
@@ -106,15 +107,17 @@ def seeded_runs_without(
     return Runs(net, lambda x: net(x).argmax(dim=1).to(torch.uint8), prepare)
 
 
-def seeded_gpu_runs_without(parts: tuple[Part, ...], device: torch.device, dtype: torch.dtype) -> Runs:
+def seeded_gpu_runs_without(
+    parts: tuple[Part, ...], device: torch.device, dtype: torch.dtype, width: float = 1.0
+) -> Runs:  # fmt: skip
     """The same on a GPU, as a CUDA graph; what our own convolutions leave is cuDNN's."""
     with contextlib.ExitStack() as patches:
         if "convolutions" in parts:
             patches.enter_context(mock.patch("fcnrt.engine.gpu.steps.find_obstacle", lambda x: "left out"))
         placement = Placement(device, dtype, "a benchmark asked for it")
-        engine = Engine(seeded_net(device), placement, "fused", halo="halo" not in parts)
+        engine = Engine(seeded_net(device, width), placement, "fused", halo="halo" not in parts)
         if "launch" in parts:
-            engine.graph = DecodingByLevels(seeded_net(device), dtype, halo="halo" not in parts)
+            engine.graph = DecodingByLevels(seeded_net(device, width), dtype, halo="halo" not in parts)
     return Runs(engine, engine.predict_labels, lambda x: plan_for(engine.graph, x))
 
 
@@ -148,6 +151,8 @@ class DecoderNet(FCN8s):
     """FCN-8s after its trunk, whose work is done already: call it with ``TrunkOutput``."""
 
     def features(self, x: TrunkOutput) -> dict[str, Tensor]:  # type: ignore[override]
+        if not isinstance(x, TrunkOutput):
+            raise NotLowerableError("there is no trunk to plan")
         return x.maps
 
 
@@ -156,6 +161,7 @@ class TrunkOutput:
 
     def __init__(self, maps: dict[str, Tensor], shape: tuple[int, int, int, int]) -> None:
         self.maps, self.shape = maps, shape
+        self.device, self.is_cuda = maps["fc7"].device, maps["fc7"].is_cuda
 
     def to(self, **_: object) -> TrunkOutput:
         """The maps are in the type and layout that the trunk computes in."""

@@ -36,9 +36,6 @@ STEPS_ON_GPU = (
     Contender("fcnrt", HALF, without=("halo", "launch")),
     Contender("fcnrt", HALF, without=("launch",)),
     Contender("fcnrt", HALF),
-    # In float32 no tensor core forms the products: who convolves faster there?
-    Contender("fcnrt", without=("convolutions",)),
-    Contender("fcnrt"),
 )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import plots
 from benchmarks.contenders import Contender
-from benchmarks.test_ablation import STEPS
+from benchmarks.test_ablation import STEPS, STEPS_ON_GPU
 from benchmarks.test_sweep import POINTS, SWEPT
 
 needs_matplotlib = pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="needs matplotlib")
@@ -35,7 +35,7 @@ def _result(rows: list[tuple[str, float, dict[str, Any]]]) -> dict[str, Any]:
 
 
 def test_every_contender_has_its_line() -> None:
-    assert {step.title for step in STEPS} | {"fcnrt bfloat16"} == set(plots.STEPS)
+    assert {step.title for step in (*STEPS, *STEPS_ON_GPU)} | {"fcnrt bfloat16"} == set(plots.STEPS)
     assert {contender.title for contender in SWEPT} <= set(plots.LINES)
     assert Contender("fcnrt", without=("halo",)).title in plots.LINES
 
