@@ -22,7 +22,7 @@ COMMIT_VARIABLE = "FCNRT_COMMIT"
 LOAD = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 """Processes that wanted a core in the minute before this one began. Above a fraction of the cores, times are noise."""
 
-_PACKAGES = ("torch", "triton", "numpy", "pytest-benchmark", "onnxruntime", "openvino")
+_PACKAGES = ("torch", "triton", "numpy", "pytest-benchmark", "jax", "onnxruntime", "openvino")
 _NVIDIA_SMI_FIELDS = ("driver_version", "power.limit", "clocks.max.sm", "clocks.max.memory")
 
 

@@ -25,7 +25,8 @@ def why_missing(contender: Contender) -> str | None:
     """Why ``contender`` cannot run here; None if it can."""
     absent = [name for name in _NEEDED.get(contender.kind, ()) if importlib.util.find_spec(name) is None]
     if absent:
-        return f"{', '.join(absent)} not installed: pip install 'fcnrt[bench]'"
+        how = "'jax[cuda13]'" if contender.kind == "jax" else "'fcnrt[bench]'"
+        return f"{', '.join(absent)} not installed: pip install {how}"
     return _why_not_compiled() if contender.kind == "compile" else None
 
 

@@ -12,6 +12,9 @@ import torch.utils.dlpack
 from torch import Tensor
 
 from benchmarks.timing import Run
+from fcnrt.preprocessing import PRESETS
+
+NORMALIZATION = PRESETS["caffe-voc"]
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the GPU is shared with torch
 
@@ -22,7 +25,9 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 def jax_run(weights: Mapping[str, Tensor], dtype: torch.dtype, output: str) -> Run:
-    """FCN-8s on ``weights``: normalised images ``[N,3,H,W]`` on torch's device to what ``output`` says, there too.
+    """FCN-8s on ``weights``: images on torch's device to what ``output`` says, there too.
+
+    Images are normalised, ``[N,3,H,W]``, or pixels as ``nets.NORMALIZATION`` takes them, uint8 ``[N,H,W,3]``.
 
     Args:
         weights: a state_dict of ``fcnrt.models.FCN8s``.
@@ -34,7 +39,9 @@ def jax_run(weights: Mapping[str, Tensor], dtype: torch.dtype, output: str) -> R
     parameters = {name: _to_jax(_packed(name, tensor)).astype(narrow) for name, tensor in weights.items()}
 
     def compute(parameters: Any, x: Any) -> Any:
-        scores = _fcn8s(parameters, x.transpose(0, 2, 3, 1).astype(narrow))
+        pixels = x.dtype == jnp.uint8
+        image = x[..., ::-1].astype(jnp.float32) - jnp.array(NORMALIZATION.mean) if pixels else x.transpose(0, 2, 3, 1)
+        scores = _fcn8s(parameters, image.astype(narrow))
         return scores.argmax(-1).astype(jnp.uint8) if output == "labels" else scores.transpose(0, 3, 1, 2)
 
     net = jax.jit(compute)

@@ -41,19 +41,20 @@ def in_batches(
         batch = waiting.setdefault(size, [])
         batch.append(item)
         if len(batch) >= _power(most(item)):
-            yield from _powers(waiting.pop(size))
+            yield from _powers(waiting.pop(size), most(item))
         elif sum(map(len, waiting.values())) >= held:
-            yield from _powers(waiting.pop(next(iter(waiting))))  # that of the oldest item
+            oldest = waiting.pop(next(iter(waiting)))
+            yield from _powers(oldest, most(oldest[-1]))
     for batch in waiting.values():
-        yield from _powers(batch)
+        yield from _powers(batch, most(batch[-1]))
     if failure is not None:
         raise failure
 
 
-def _powers(batch: list[T]) -> Iterator[list[T]]:
-    """Parts of ``batch``, the largest first, whose lengths are powers of two."""
+def _powers(batch: list[T], most: int) -> Iterator[list[T]]:
+    """Parts of ``batch``, the largest first, whose lengths are powers of two and at most ``most``."""
     while batch:
-        count = _power(len(batch))
+        count = _power(min(len(batch), most))
         yield batch[:count]
         batch = batch[count:]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fcnrt.engine.placement import Placement
 from fcnrt.errors import InputError
-from fcnrt.images import ImageSource, read_image
+from fcnrt.images import ImageSource, is_several, read_image
 from fcnrt.preprocessing import KINDS, Normalization, normalize
 from fcnrt.rgb import Pixels
 
@@ -70,6 +70,8 @@ def calibration_tensors(
             f"calibration images have colour alone, and this net also takes {KINDS[normalization.beside.kind][0]}; "
             "pass calibration=None for drawn ones, which have both"
         )
+    if not is_several(images):
+        raise InputError(f"calibration is one {type(images).__name__}; expected several images, as a list")
     arrays = [read_image(image) for image in images]
     if not arrays:
         raise InputError("calibration holds no images; give a few that are like those to be segmented, or None")

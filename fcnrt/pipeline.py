@@ -65,7 +65,7 @@ class _Batch:
     """milliseconds"""
     marks: tuple[Any, Any, Any]
     """before the upload, before the network, behind it"""
-    uploaded: Tensor
+    uploaded: tuple[Tensor, ...]
     """held until the labels are there"""
 
 
@@ -110,7 +110,7 @@ class Pipeline:
             kind = None if self._spec.normalization.beside is None else self._spec.normalization.beside.kind
             more = None if kind is None else _read_beside(kind, beside, image, path or "image")
             size = (height, width) if self._resize is None else size_for(height, width, self._resize)
-            most = self._most_together(size[0], size[1], path or "image")
+            most = self._most_together(size, (height, width), path or "image")
             shown, more = resize_map(image, size), None if more is None else resize_map(more, size)
             yield _Item(index, image, shown, more, path, most, (time.perf_counter() - started) * 1e3)
 
@@ -123,9 +123,8 @@ class Pipeline:
         staging = (time.perf_counter() - started) * 1e3
         with torch.inference_mode():
             begun = transfers.mark()
-            uploaded = transfers.upload(staged)
-            beside = None if staged_beside is None else _channels_first(transfers.upload(staged_beside))
-            x = self._engine.to_input(uploaded, beside)
+            uploaded = tuple(transfers.upload(each) for each in (staged, staged_beside) if each is not None)
+            x = self._engine.to_input(uploaded[0], _channels_first(uploaded[1]) if len(uploaded) > 1 else None)
             prepared = transfers.mark()
             shown, size = items[0].size
             heads = self._label_heads(x, None if shown == size else (size[0], size[1]))
@@ -173,13 +172,17 @@ class Pipeline:
             heads[name] = (labels, at_size.softmax(dim=1).amax(dim=1).half() if self._confidence else None)
         return heads
 
-    def _most_together(self, height: int, width: int, name: str) -> int:
-        """How many images of this size may go together.
+    def _most_together(self, size: tuple[int, int], whole: tuple[int, int], name: str) -> int:
+        """How many images may go together that the network sees at ``size`` and that are as large as ``whole``.
 
         Raises:
             ImageError: not even one. A machine that runs out of memory kills the run; a refusal costs one image.
         """
+        height, width = size
         needed = self._engine.peak_elements(height, width) * self._engine.placement.dtype.itemsize
+        if size != whole:  # float32 scores at the image's size, their softmax if asked for, and labels of 64 bits
+            classes = max(map(len, self._spec.heads.values()), default=self._spec.num_classes)
+            needed = max(needed, whole[0] * whole[1] * (4 * classes * (1 + self._confidence) + 8))
         available = available_memory(self._device)
         if needed > available:
             raise ImageError(

@@ -120,7 +120,7 @@ def test_most_together_is_what_memory_holds(model: Segmenter, monkeypatch: pytes
     monkeypatch.setattr(pipeline, "_device", torch.device("cuda", 0))
     for available, most in ((needed, 1), (5 * needed + 1, 5), (99 * needed, 16)):
         monkeypatch.setattr("fcnrt.pipeline.available_memory", lambda device, room=available: room)
-        assert pipeline._most_together(20, 30, "image") == most
+        assert pipeline._most_together((20, 30), (20, 30), "image") == most
     monkeypatch.setattr("fcnrt.pipeline.available_memory", lambda device: needed - 1)
     with pytest.raises(fcnrt.ImageError, match="photo: 30x20 pixels need"):
-        pipeline._most_together(20, 30, "photo")
+        pipeline._most_together((20, 30), (20, 30), "photo")

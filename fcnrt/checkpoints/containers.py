@@ -11,7 +11,7 @@ from fcnrt.checkpoints.caffemodel import looks_like_caffemodel, read_caffemodel
 from fcnrt.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
 from fcnrt.checkpoints.stored import Contents
 from fcnrt.checkpoints.torch_legacy import read_legacy
-from fcnrt.checkpoints.wording import COPY_AGAIN, quote
+from fcnrt.checkpoints.wording import COPY_AGAIN
 from fcnrt.checkpoints.zip_file import read_zip
 from fcnrt.errors import CheckpointError
 
@@ -88,7 +88,7 @@ def read_container(file: BufferedReader, size: int) -> Contents:
     kind = next((kind for kind in KINDS if kind.recognize(head)), None)
     if kind is None:
         raise CheckpointError(
-            f"it is no checkpoint that fcnrt knows (its {size} bytes begin with {quote(head[:16])}). {EXPECTED}"
+            f"it is no checkpoint that fcnrt knows (its {size} bytes begin with {head[:16]!r}). {EXPECTED}"
         )
     if kind.read is None:
         raise CheckpointError(f"{kind.refusal}. {EXPECTED}")

@@ -23,8 +23,15 @@ FILE_HELP = "a file, or the name of a published one (fcnrt pull --list)"
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     """What a file may not say about itself."""
     group = parser.add_argument_group("what the checkpoint does not say")
-    group.add_argument("--arch", choices=list(ARCHITECTURES), help="architecture; fcn8s and fcn8s-atonce look alike")
-    group.add_argument("--normalization", choices=list(PRESETS), help="how images become input")
+    group.add_argument(
+        "--arch",
+        choices=list(ARCHITECTURES),
+        metavar="ARCH",
+        help="architecture, such as fcn8s; fcn8s and fcn8s-atonce look alike",
+    )
+    group.add_argument(
+        "--normalization", choices=list(PRESETS), metavar="NAME", help="how images become input, such as caffe-voc"
+    )
     group.add_argument(
         "--classes", type=class_names, metavar="NAME,NAME,...", help="a name for each class, background first"
     )

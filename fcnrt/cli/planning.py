@@ -40,6 +40,7 @@ class Plan:
         return {
             "device": str(self.placement.device),
             "dtype": str(self.placement.dtype).removeprefix("torch."),
+            "reason": self.placement.reason,
             "steps": [dataclasses.asdict(row) | {"skipped": row.skipped} for row in self.rows],
             "activation_bytes": None if self.schedule is None else self.schedule.memory.elements * self.itemsize,
             "decoders": {head: {"launches": many, "reason": why} for head, (many, why) in self.decoders.items()},
@@ -48,7 +49,10 @@ class Plan:
     def as_lines(self) -> list[str]:
         """The same for people."""
         placement = self.placement
-        lines = ["", f"device         {placement.device}, {str(placement.dtype).removeprefix('torch.')}"]
+        lines = [
+            "",
+            f"device         {placement.device}, {str(placement.dtype).removeprefix('torch.')}: {placement.reason}",
+        ]
         if self.schedule is None:
             lines.append("trunk          module by module: it does something that no plan holds")
         else:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fcnrt.cli.exit_codes import DONE, SOME_FAILED
 from fcnrt.cli.model_options import add_checkpoint_options, add_placement_options, load_model
 from fcnrt.errors import FcnrtError, ImageError, InputError
@@ -85,7 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--alpha is {arguments.alpha}; expected 0 to 1")
     if arguments.resize is not None and arguments.resize < 1:
         raise InputError(f"--resize is {arguments.resize}; expected the shorter side in pixels, such as 520")
-    images, failed = find_images(arguments.images)
+    images, missing = find_images(arguments.images)
+    failed = missing
     given = {kind: source for kind in KINDS if (source := getattr(arguments, kind)) is not None}
     beside = {kind: list_images([source]) for kind, source in given.items()}
     kept = [file for files in beside.values() for file in files]
@@ -103,7 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(describe(job, record), flush=True)
         show_progress(position, len(jobs))
     if failed:
-        print(f"fcnrt: {failed} failed; the rest is written", file=sys.stderr)
+        rest = "; the rest is written" if failed - missing < len(jobs) else ""
+        print(f"fcnrt: {failed} failed{rest}", file=sys.stderr)
     return SOME_FAILED if failed else DONE
 
 
@@ -174,7 +178,7 @@ def segment_files(
             result.save(job.labels)
             if job.overlay is not None:
                 write_png(result.overlay(alpha), job.overlay)
-        except (FcnrtError, OSError, MemoryError) as error:
+        except (FcnrtError, OSError, MemoryError, torch.OutOfMemoryError) as error:
             yield job, {"path": str(job.image), "error": str(error) or type(error).__name__}
             continue
         written = {"labels": str(job.labels), "overlay": None if job.overlay is None else str(job.overlay)}

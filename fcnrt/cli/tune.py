@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from fcnrt.engine.fused import FusedFCN
 from fcnrt.engine.gpu import tuning_problems
 from fcnrt.errors import DeviceError, InputError
 from fcnrt_kernels import gpu, tables
+from fcnrt_kernels.ahead import compile_ahead
 from fcnrt_kernels.tune import measure_on, tune_all
 
 
@@ -71,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         again=arguments.again,
         most=arguments.most,
         log=lambda line: print(line, file=sys.stderr),
+        prepare=functools.partial(compile_ahead, device=device.index),
     )
     print(path)
     return DONE

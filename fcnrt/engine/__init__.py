@@ -19,6 +19,7 @@ from fcnrt.engine.transfers import transfers_for
 from fcnrt.errors import ImageError, InputError
 from fcnrt.models import FCN
 from fcnrt.preprocessing import Normalization, normalize
+from fcnrt_kernels import launch
 
 ENGINES = ("fused", "eager")
 
@@ -48,12 +49,12 @@ class Engine(nn.Module):
         net: a reference net in float32 with its weights; it is moved and converted, and belongs to the engine.
         placement: device and type.
         engine: one of ``ENGINES``.
-        calibration: normalised images ``[N,C,H,W]`` for int8.
+        calibration: normalised images ``[N,C,H,W]`` for int8 and float16.
         halo: compute only what depends on the image; the eager engine always computes all.
         normalization: of images that come as pixels.
 
     Raises:
-        InputError: int8, and the engine or the net has no 8-bit form.
+        InputError: int8, and the engine or the net has no 8-bit form; float16, and it does not hold the net's numbers.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Engine(nn.Module):
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:
             raise InputError(f"images are {images.dtype} {list(images.shape)}; expected torch.uint8 [N,H,W,3], RGB")
-        return self.predict_labels(self.to_input(images.to(self.placement.device, non_blocking=True)), confidence)
+        return self.predict_labels(self.to_input(images.to(self.placement.device)), confidence)
 
     def to_input(self, images: Tensor, beside: Tensor | None = None) -> Tensor:
         """What the engine makes logits or labels of: normalised images, or pixels where it reads those as they are.
@@ -129,6 +130,11 @@ class Engine(nn.Module):
     def _run(self, name: str, run: Any, x: Tensor) -> Any:
         if self._recordings is None or torch.compiler.is_compiling() or not x.numel():
             return run(x)
+        if x.is_cuda and torch.cuda.is_current_stream_capturing():
+            return run(x)  # into the caller's own graph: none can hold another
+        if self.placement.dtype == torch.float32:
+            # Whether products are exact is torch's setting of the moment, which a recording keeps.
+            name = f"{name} {launch.conv_precision()} {launch.dot_precision()}"
         attempt = functools.partial(self._recordings, name, run)
         try:
             return run_within_memory(x, attempt, self._recordings.forget)

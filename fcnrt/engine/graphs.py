@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import threading
 from collections import OrderedDict
@@ -29,6 +30,18 @@ WARM_UP_RUNS = 3
 
 ERROR_MODE = "thread_local"
 """Other threads may upload and allocate while one captures: they do so on streams of their own."""
+
+_CAPTURING = threading.Lock()
+"""torch allows one capture at a time in a process, and models have caches of their own."""
+
+
+@functools.cache
+def _capture_stream(device: torch.device) -> Any:
+    """What a GPU's captures are recorded on: torch's own belongs to the GPU of the first capture in the process.
+
+    One for all of them, since memory of a pool goes to captures on the stream that it was taken on.
+    """
+    return torch.cuda.Stream(device=device)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -57,15 +70,16 @@ def capture_cuda_graph(run: Callable[[Tensor], Outputs], x: Tensor, pool: Any = 
         RuntimeError: ``run`` does something that a graph cannot hold, or memory ran out.
     """
     inputs = x.clone(memory_format=torch.preserve_format)
-    side = torch.cuda.Stream(device=x.device)  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream(x.device))
-    with torch.cuda.device(x.device), torch.cuda.stream(side):
-        for _ in range(WARM_UP_RUNS):
-            run(inputs)
-    torch.cuda.current_stream(x.device).wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(x.device), torch.cuda.graph(graph, pool=pool, capture_error_mode=ERROR_MODE):
-        outputs = run(inputs)
+    side, current = _capture_stream(x.device), torch.cuda.current_stream(x.device)
+    with _CAPTURING, torch.cuda.device(x.device):
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP_RUNS):
+                run(inputs)
+        current.wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode=ERROR_MODE):
+            outputs = run(inputs)
     return Recording(inputs, outputs, graph.replay, graph.pool())
 
 
@@ -77,6 +91,9 @@ class Order(Protocol):
 
     def end(self) -> None:
         """The call has launched all that it will."""
+
+    def settle(self) -> None:
+        """Wait until all that was launched has run: what it reads may then be given back."""
 
 
 class StreamOrder:
@@ -104,6 +121,10 @@ class StreamOrder:
         if self._event is None:
             self._event = self._cuda.Event()
         self._event.record(self._stream)
+
+    def settle(self) -> None:
+        if self._event is not None:
+            self._event.synchronize()
 
 
 class GraphCache:
@@ -165,6 +186,7 @@ class GraphCache:
     def forget(self) -> None:
         """Let go of all recordings and their memory."""
         with self._lock:
+            self._order.settle()
             self._recordings.clear()
 
     def __len__(self) -> int:
@@ -172,9 +194,12 @@ class GraphCache:
 
     def _record(self, key: Hashable, run: Callable[[Tensor], Any], x: Tensor) -> Recording | None:
         """A new recording, or None, which is remembered, where there can be none."""
+        if len(self._recordings) >= self._capacity:
+            # Its memory goes back to the stream that it was taken on, and another may still be reading it.
+            self._order.settle()
         while len(self._recordings) >= self._capacity:
             self._recordings.popitem(last=False)
-        if all(recording is None for recording in self._recordings.values()):
+        if not any(recording is not None and recording.pool == self._pool for recording in self._recordings.values()):
             self._pool = None  # it went with the last recording in it
         # A pool in which a capture failed takes no other.
         pool, self._pool = self._pool, None
@@ -193,9 +218,10 @@ class GraphCache:
 
 @contextlib.contextmanager
 def _lasting(device: torch.device) -> Iterator[None]:
-    """A recording outlives the call that made it: nothing in it is tied to that caller's mode or current GPU."""
+    """A recording outlives the call that made it: nothing in it is tied to that caller's modes or current GPU."""
     on_device = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
-    with on_device, torch.inference_mode(False), torch.no_grad():
+    plain = torch.autocast(device.type, enabled=False)
+    with on_device, plain, torch.inference_mode(False), torch.no_grad():
         yield
 
 

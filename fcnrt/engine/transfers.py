@@ -141,4 +141,4 @@ def transfers_for(device: torch.device) -> Transfers:
 
 
 def _pinned(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    return torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
+    return torch.empty(tuple(shape), dtype=dtype, device="cpu", pin_memory=True)

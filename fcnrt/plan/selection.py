@@ -49,7 +49,7 @@ def select_algorithm(op: Convolution, *, exact: bool, capability: str) -> Choice
             return Choice("winograd", "7x7 with many channels: a third of the multiplications")
         return Choice("matrix", f"{op.channels * op.in_channels * taps / 1e6:.0f} million weights: one matrix product")
     if not plain or (rows.kernel, columns.kernel) != (3, 3) or rows.dilation != columns.dilation:
-        return Choice("direct", "not a 3x3 convolution with stride 1 and one group")
+        return Choice("direct", "neither a 3x3 convolution with stride 1 and one group nor as wide as fc6")
     if not exact:
         return Choice("direct", "Winograd's sums lose too much in 16 bits")
     least, narrow = WINOGRAD_FROM.get(capability), min(op.channels, op.in_channels)

@@ -36,12 +36,14 @@ def compile_ahead(pairs: Sequence[Pair], device: int, processes: int | None = No
         return
     # CUDA does not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
-        done = [pool.submit(_compile, problem, config, device) for problem, config in pairs]
-        for each in concurrent.futures.as_completed(done):
-            # A tile that does not run may take its process with it, and the pool then gives up.
-            with contextlib.suppress(Exception):
-                each.result()
+    pool = concurrent.futures.ProcessPoolExecutor(processes, mp_context=context)
+    try:
+        # A tile that does not run may take its process with it, and the pool then gives up.
+        with contextlib.suppress(concurrent.futures.BrokenExecutor):
+            done = [pool.submit(_compile, problem, config, device) for problem, config in pairs]
+            concurrent.futures.wait(done)
+    finally:
+        pool.shutdown(cancel_futures=True)  # who interrupts does not wait for the rest
 
 
 def _compile(problem: ConvProblem, config: ConvConfig, device: int) -> None:

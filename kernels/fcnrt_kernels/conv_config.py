@@ -53,6 +53,8 @@ def is_valid(config: ConvConfig, problem: ConvProblem, target: Target) -> bool:
 
 def why_invalid(config: ConvConfig, problem: ConvProblem, target: Target) -> str | None:
     """What stands against a configuration, or None: the one rule of the selection, the tuner and the tests."""
+    if min(config.num_warps, config.num_stages, config.programs) < 1:
+        return f"{config.num_warps} warps, {config.num_stages} stages, {config.programs} programs"
     blocks = (config.block_m, config.block_y, config.block_x, config.block_k)
     if any(block < 1 or block & (block - 1) for block in blocks):
         return f"blocks {blocks} are not all powers of two"
@@ -217,5 +219,7 @@ def select_conv_config(problem: ConvProblem, target: Target) -> tuple[ConvConfig
         f"{tiles.steps} steps each"
     )
     if best.variant == "pointer":
-        reason += f"; pointers, as {_why_no_descriptor(best, problem, target, accumulators=0)}"
+        descriptors = any(config.variant == "descriptor" for config in candidates(problem, target, deepest=True))
+        why = "they are estimated to be faster" if descriptors else _why_no_descriptor(best, problem, target, 0)
+        reason += f"; pointers, as {why}"
     return best, f"estimated: {reason}"

@@ -63,8 +63,8 @@ def conv_first(
         ValueError: shapes, types, strides or devices that do not fit each other.
     """
     channels = image.shape[-1]
-    scale = torch.ones(channels, device=image.device) if scale is None else scale
-    shift = torch.zeros(channels, device=image.device) if shift is None else shift
+    scale = torch.ones(channels, dtype=torch.float32, device=image.device) if scale is None else scale
+    shift = torch.zeros(channels, dtype=torch.float32, device=image.device) if shift is None else shift
     args = (image, weight, bias, scale, shift, stride, list(origin), list(size), relu)
     if out is None:
         return _OP(*args)  # type: ignore[no-any-return]

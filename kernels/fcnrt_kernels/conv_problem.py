@@ -88,6 +88,8 @@ class ConvConfig:
         """In which a tile's results leave through shared memory; those of a pool are few enough for one."""
         if self.variant != "descriptor" or (problem.pool and self.splits == 1):
             return 1
+        if self.num_warps // 4 > self.block_m // 64:
+            return 1  # groups of warps share the positions: a half belongs to one group
         return min(4 if self.splits > 1 else 2, max(1, self.block_n // 64))
 
     @property

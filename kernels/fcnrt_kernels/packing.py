@@ -46,14 +46,16 @@ def pack_first(weight: Tensor, dtype: torch.dtype, order: Sequence[int] | None =
 
 
 def pack_score(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """Weights for ``score``: in 16 bits a sum of two numbers, which has twice the bits of one.
+    """Weights for ``score``: in 16 bits a sum of two numbers, which has up to twice the bits of one.
+
+    In float16 the second is subnormal for small weights: of 0.01 it leaves an error of 2e-6, of 0.001 one of 2e-5.
 
     Args:
         weight: ``[C,K,1,1]`` or ``[C,K]``, float32.
         dtype: of the map that is scored.
 
     Returns:
-        ``[T,C,K]``, contiguous, one term in float32, two in 16 bits; their sum is ``weight``.
+        ``[T,C,K]``, contiguous, one term in float32, two in 16 bits, whose sum is ``weight`` as near as they come.
 
     Raises:
         ValueError: weights that look at more than one position.

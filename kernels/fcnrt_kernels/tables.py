@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import logging
 import os
 import re
 import tempfile
@@ -24,6 +25,8 @@ from typing import Any
 
 from fcnrt_kernels.conv_config import select_conv_config, why_invalid
 from fcnrt_kernels.conv_problem import ConvConfig, ConvProblem, Target
+
+logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 SHIPPED = Path(__file__).resolve().parent / "configs"
@@ -115,7 +118,7 @@ def read_table(path: Path) -> dict[ConvProblem, Measured]:
         return dict(map(_entry, content["measured"]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"{path} is no table of measurements ({error}); delete it, or measure again with python -m "
+            f"{path} is no table of measurements ({error}); delete it, and measure again with python -m "
             f"fcnrt_kernels.tune"
         ) from error
 
@@ -165,10 +168,15 @@ def file_name(gpu: str) -> str:
 
 @functools.cache
 def _table_of(gpu: str) -> Table:
-    paths = [folder / file_name(gpu) for folder in (SHIPPED, user_folder())]
     found: dict[ConvProblem, Measured] = {}
-    for path in paths:
-        found |= read_table(path) if path.is_file() else {}
+    for folder in (SHIPPED, user_folder()):
+        path = folder / file_name(gpu)
+        try:
+            found |= read_table(path) if path.is_file() else {}
+        except (ValueError, OSError) as error:
+            if folder == SHIPPED:
+                raise
+            logger.warning("%s; models run without it", error)  # a cache is no reason to run nothing
     return found
 
 

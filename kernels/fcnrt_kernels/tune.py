@@ -31,7 +31,8 @@ from fcnrt_kernels.conv_problem import ITEM_SIZES, ConvConfig, ConvProblem, Targ
 from fcnrt_kernels.tables import Measured
 
 Measure = Callable[[ConvProblem, ConvConfig | None], float]
-"""Seconds of a problem in a configuration, or in cuDNN for None; raises RuntimeError where it does not run."""
+"""Seconds of a problem in a configuration, or in cuDNN for None; raises what Triton or CUDA does where it does not
+run."""
 
 
 Prepare = Callable[[Sequence[tuple[ConvProblem, ConvConfig]]], None]
@@ -74,7 +75,7 @@ def worth_measuring(problem: ConvProblem, target: Target, most: int) -> list[Con
 def _attempt(measure: Measure, problem: ConvProblem, config: ConvConfig | None, log: Log) -> float | None:
     try:
         seconds = measure(problem, config)
-    except RuntimeError as error:  # Triton's and CUDA's are RuntimeErrors too
+    except Exception as error:  # Triton's and CUDA's have no other base in common
         log(f"{_title(problem)}: {config or 'cuDNN'} does not run: {str(error).partition(chr(10))[0]}")
         return None
     return seconds if math.isfinite(seconds) and seconds > 0 else None
@@ -108,7 +109,11 @@ def tune_all(
         log(f"compiling {len(pairs)} tiles")
         prepare(pairs)
     for problem in missing:
-        table[problem] = tune(problem, target, measure, most=most, log=log)
+        found = tune(problem, target, measure, most=most, log=log)
+        if found == Measured(None, None, None):
+            log(f"{_title(problem)}: nothing runs, not even cuDNN; not kept. Run the command again")
+            continue
+        table[problem] = found
         tables.write_table(path, target.name, _environment(), table)
     return table
 

@@ -59,6 +59,8 @@ class InOrder:
 
     def end(self) -> None: ...
 
+    def settle(self) -> None: ...
+
 
 class Recorder:
     """Records by keeping the function, and writes its result into the same buffers at each replay, as CUDA does."""
@@ -346,3 +348,20 @@ def test_threads_do_not_see_each_others_buffers() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_what_goes_is_waited_for() -> None:
+    """A replay on another stream may still read what would be given back."""
+    recorder, log = Recorder(), list[str]()
+
+    class Noting(InOrder):
+        def settle(self) -> None:
+            log.append(f"settled with {len(cache)}")
+
+    cache = GraphCache(Noting(), capacity=2, capture=recorder.capture)
+    for size in (1, 2, 3):
+        cache("twice", twice, torch.ones(size))
+    assert log == ["settled with 2"]
+    cache.forget()
+    assert log == ["settled with 2", "settled with 2"]
+    assert len(cache) == 0

@@ -62,7 +62,7 @@ def _convolved(
     rows = stride * max(1, STRIP_ELEMENTS // (scores.shape[1] * size[1] * stride))
     for top in range(offset[0] // stride * stride, offset[0] + size[0], rows):
         first, end = max(top, offset[0]), min(top + rows, offset[0] + size[0])
-        reached = max(0, (first - kernel) // stride + 1)
+        reached = max(0, min((first - kernel) // stride + 1, first // stride))
         # Where a kernel is shorter than its stride, nothing reaches the last rows, which are there all the same.
         coarse = scores[:, :, reached : (end - 1) // stride + 1 + (kernel < stride)]
         window = (first - reached * stride, offset[1]), (end - first, size[1])

@@ -4,6 +4,8 @@ ReLU leaves nothing below zero, so activations need no zero point, and the zeros
 convolution runs in float32: it reads three channels, whose rounding all that follows would have to bear. oneDNN's
 quantised convolution accumulates in int32 and writes the next layer's codes.
 
+NaN has no code: in 8 bits it becomes a number.
+
 Without VNNI, oneDNN adds pairs of products in 16 bits, which saturate; there weights are kept to 7 bits, so that
 ``2 * 255 * 63`` fits.
 """
@@ -100,6 +102,8 @@ class Int8Steps:
         """As ``fcnrt.engine.planned.Steps`` says."""
         if isinstance(op, Convolution) and op.source in self._scales:
             return "oneDNN int8", f"codes of {self._scales[op.source]:.3g} in, of {self._scales[op.name]:.3g} out"
+        if isinstance(op, Image):
+            return "none", "the first convolution reads the images as they are"
         return "torch", "in float32, then quantised" if isinstance(
             op, Convolution
         ) else "the largest code of each window"

@@ -4,7 +4,7 @@ For fc6, whose map is small and whose weights are many: 64 matrix products over 
 its weights once. Transformed weights take 64/49 of the memory of the plain ones.
 
 The polynomials are interpolated at 0, ±1/2, ±1, ±2 and infinity, which of all symmetric choices loses least: with 512
-channels the error is two and a half times that of the plain sum in float32.
+channels the error is three to four times that of oneDNN's sum in float32. In a whole net's logits it does not show.
 """
 
 from __future__ import annotations

@@ -28,8 +28,9 @@ def may_own(elements: int, itemsize: int, device: torch.device) -> bool:
 
 @contextmanager
 def normal_tensors() -> Iterator[None]:
-    """What is made here outlives the call that made it, so it must not be tied to that caller's inference mode."""
-    with torch.inference_mode(False), torch.no_grad():
+    """What is made here outlives the call that made it, so it must not be tied to that caller's modes."""
+    cpu, cuda = torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False)
+    with cpu, cuda, torch.inference_mode(False), torch.no_grad():
         yield
 
 
