@@ -73,7 +73,7 @@ STAGES = (
         )
         for tool in ("memcheck", "racecheck")
     ),
-    Stage("parity_network", ("tests/device/test_network.py",), 5, parity=True, workers=10),
+    Stage("parity_network", ("tests/device/test_network.py",), 5, parity=True, workers=4),
     Stage("soak_network", ("tests/device/test_soak.py",), 5, parity=True, workers=8),
     Stage("ceilings", (), 1, module="benchmarks.ceilings"),
     Stage("kernel", ("benchmarks/test_kernel.py", "--benchmark-only"), 4),
