@@ -62,9 +62,12 @@ def parse(content: dict[str, Any]) -> Report:
     """
     try:
         results = [content] if "schema_version" in content else result_files(content)
-        rows = [row for result in results for row in result["benchmarks"]]
-        titles = dict.fromkeys(row["group"] for row in rows)
-        groups = tuple(_group(title, [row for row in rows if row["group"] == title]) for title in titles)
+        # Suites may have groups of the same title, each with a reference of its own.
+        groups = tuple(
+            _group(title, [row for row in result["benchmarks"] if row["group"] == title])
+            for result in results
+            for title in dict.fromkeys(row["group"] for row in result["benchmarks"])
+        )
         environment = content.get("environment") or content["machine_info"]
         commit = content.get("commit") or content.get("commit_info")
         machine = _machine(environment, commit, content.get("command"))
