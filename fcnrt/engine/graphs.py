@@ -111,7 +111,8 @@ class StreamOrder:
 
     def begin(self) -> None:
         stream = self._cuda.current_stream(self._device)
-        if stream != self._stream:
+        # A stream of torch is neither equal nor unequal to None.
+        if self._stream is None or stream != self._stream:
             if self._event is not None:
                 stream.wait_event(self._event)
             self._stream = stream
