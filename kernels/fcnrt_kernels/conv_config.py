@@ -34,12 +34,12 @@ _BARRIERS = 256
 """Bytes that a pipeline's barriers take, rounded up."""
 
 
-def shared_bytes(config: ConvConfig, problem: ConvProblem) -> int:
-    """Shared memory of one program, never less than the compiler takes."""
+def shared_bytes(config: ConvConfig, problem: ConvProblem, capability: int) -> int:
+    """Shared memory of one program on a GPU of a capability, never less than the compiler takes."""
     pipeline = config.num_stages * (config.block_m + config.block_n) * config.block_k * problem.itemsize
     tile = config.block_m * config.block_n
     result = tile * 4 if config.splits > 1 else tile * problem.itemsize // (4 if problem.pool else 1)
-    result //= config.parts(problem)
+    result //= config.parts(problem, capability)
     if config.variant == "pointer":
         return max(pipeline, result) + _BARRIERS
     bias = 4 * config.block_m
@@ -64,7 +64,7 @@ def why_invalid(config: ConvConfig, problem: ConvProblem, target: Target) -> str
         return "a pool needs two rows and two columns in a tile"
     if config.splits < 1 or config.splits > total_steps(config.block_k, problem):
         return f"{config.splits} splits of {total_steps(config.block_k, problem)} steps"
-    shared, limit = shared_bytes(config, problem), SHARED_MEMORY[target.capability]
+    shared, limit = shared_bytes(config, problem, target.capability), SHARED_MEMORY[target.capability]
     # Beside each program's own, 1 KB is the system's.
     if shared > limit or config.programs * (shared + 1024) > limit + 1024:
         return f"{config.programs} x {shared} bytes of shared memory, of {limit}"

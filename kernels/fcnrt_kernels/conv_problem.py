@@ -84,9 +84,12 @@ class ConvConfig:
     def block_n(self) -> int:
         return self.block_y * self.block_x
 
-    def parts(self, problem: ConvProblem) -> int:
-        """In which a tile's results leave through shared memory; those of a pool are few enough for one."""
-        if self.variant != "descriptor" or (problem.pool and self.splits == 1):
+    def parts(self, problem: ConvProblem, capability: int) -> int:
+        """In which a tile's results leave through shared memory; those of a pool are few enough for one.
+
+        On sm_100 sums come from tensor memory, and the positions of a channel lie in several threads.
+        """
+        if capability != 90 or self.variant != "descriptor" or (problem.pool and self.splits == 1):
             return 1
         if self.num_warps // 4 > self.block_m // 64:
             return 1  # groups of warps share the positions: a half belongs to one group

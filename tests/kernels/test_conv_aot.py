@@ -127,7 +127,7 @@ def test_tiles(capability: int, layer: Layer, config: ConvConfig, on: Callable[[
     assert len(reduction) == (config.splits > 1)
     compiled = main.compile(capability)
     assert_fits(compiled)
-    assert compiled.shared_bytes <= shared_bytes(config, layer.problem()) <= SHARED_MEMORY[capability]
+    assert compiled.shared_bytes <= shared_bytes(config, layer.problem(), capability) <= SHARED_MEMORY[capability]
     if layer.exact:
         assert not compiled.matrix_instructions
     elif config.variant == "descriptor":

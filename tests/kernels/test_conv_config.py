@@ -94,7 +94,7 @@ def test_candidates_are_valid_and_different() -> None:
         found = list(candidates(problem, H200))
         assert len(set(found)) == len(found) > 4
         assert all(is_valid(config, problem, H200) for config in found)
-        assert all(shared_bytes(config, problem) <= SHARED_MEMORY[90] for config in found)
+        assert all(shared_bytes(config, problem, 90) <= SHARED_MEMORY[90] for config in found)
 
 
 def test_what_a_problem_takes() -> None:
