@@ -41,7 +41,7 @@ def shared_bytes(config: ConvConfig, problem: ConvProblem, capability: int) -> i
     result = tile * 4 if config.splits > 1 else tile * problem.itemsize // (4 if problem.pool else 1)
     result //= config.parts(problem, capability)
     if config.variant == "pointer":
-        return max(pipeline, result) + _BARRIERS
+        return max(pipeline, result, tile * problem.itemsize) + _BARRIERS  # a pool may pass through it whole
     bias = 4 * config.block_m
     return pipeline + result + bias + _BARRIERS  # the next tile is on its way while this one is written
 
@@ -91,7 +91,7 @@ def _why_no_descriptor(config: ConvConfig, problem: ConvProblem, target: Target,
         return "a descriptor's box is longer than 256"
     if accumulators > 128 or config.programs * config.num_warps * accumulators > 1024:
         return f"{accumulators} accumulators a thread in {config.programs} x {config.num_warps} warps"
-    if target.capability == 100 and config.splits > 1 and config.num_warps == 4 and accumulators > 64:
+    if target.capability == 100 and config.splits > 1 and accumulators > 64:
         return f"{accumulators} accumulators a thread leave tensor memory for the workspace through registers"
     return None
 
